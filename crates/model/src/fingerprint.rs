@@ -1,0 +1,263 @@
+//! Keyed hashes of what a replica is started with.
+//!
+//! A hash of secret values can be guessed at, so every hash that leaves the daemon is keyed with a key that
+//! does not. Fields are fed with their length, so that no two templates share an encoding.
+
+use crate::project::{Artifact, File, FileKind, Mount, MountSource, Runs, Template};
+use std::fmt;
+use std::str::FromStr;
+
+/// The keyed hash of a template: equal hashes, equal replicas.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpecHash([u8; 16]);
+
+impl SpecHash {
+    /// The hash with these bytes. Whoever makes one of values that may be secret uses a keyed hash.
+    pub fn from_digest(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for SpecHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SpecHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for SpecHash {
+    type Err = crate::id::IdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let form = "32 lower-case hex digits";
+        from_hex(text).map(Self).ok_or_else(|| crate::id::IdError { kind: "spec hash", text: text.to_owned(), form })
+    }
+}
+
+/// The bytes that exactly so many lower-case hex digits stand for.
+fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// The plain BLAKE3 digest of a file's content, or of a folder's listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentDigest(pub [u8; 32]);
+
+impl ContentDigest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl fmt::Display for ContentDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for ContentDigest {
+    type Err = crate::id::IdError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let form = "64 lower-case hex digits";
+        from_hex(text).map(Self).ok_or_else(|| crate::id::IdError { kind: "digest", text: text.to_owned(), form })
+    }
+}
+
+/// The key of a daemon's hashes; never leaves its state folder.
+#[derive(Clone)]
+pub struct HashKey(pub [u8; 32]);
+
+/// The hash of `template`, where `content` tells the digest of a file or folder of the bundle.
+///
+/// Errors: the first path of the bundle that `content` does not know.
+pub fn of_template(
+    key: &HashKey,
+    template: &Template,
+    content: &dyn Fn(&str) -> Option<ContentDigest>,
+) -> Result<SpecHash, String> {
+    let mut feed = Feed { hasher: blake3::Hasher::new_keyed(&key.0), content };
+    feed.template(template)?;
+    let mut short = [0; 16];
+    short.copy_from_slice(&feed.hasher.finalize().as_bytes()[..16]);
+    Ok(SpecHash(short))
+}
+
+struct Feed<'a> {
+    hasher: blake3::Hasher,
+    content: &'a dyn Fn(&str) -> Option<ContentDigest>,
+}
+
+impl Feed<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.hasher.update(&(bytes.len() as u64).to_le_bytes());
+        self.hasher.update(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn number(&mut self, number: u64) {
+        self.hasher.update(&number.to_le_bytes());
+    }
+
+    fn option<T>(&mut self, value: Option<T>, feed: impl FnOnce(&mut Self, T)) {
+        self.number(u64::from(value.is_some()));
+        if let Some(value) = value {
+            feed(self, value);
+        }
+    }
+
+    fn list<T>(&mut self, values: impl ExactSizeIterator<Item = T>, mut feed: impl FnMut(&mut Self, T)) {
+        self.number(values.len() as u64);
+        for value in values {
+            feed(self, value);
+        }
+    }
+
+    fn in_bundle(&mut self, path: &str) -> Result<(), String> {
+        let digest = (self.content)(path).ok_or_else(|| path.to_owned())?;
+        self.bytes(&digest.0);
+        Ok(())
+    }
+
+    // Every field is named, so that a new one cannot be forgotten here.
+    fn template(&mut self, template: &Template) -> Result<(), String> {
+        let Template {
+            runs,
+            environment,
+            working_dir,
+            user,
+            hostname,
+            mounts,
+            files,
+            networks,
+            extra_hosts,
+            limits,
+            cap_add,
+            cap_drop,
+            read_only,
+            stop_signal,
+            stop_grace,
+            labels,
+        } = template;
+        self.runs(runs)?;
+        self.list(environment.iter(), |f, (name, value)| {
+            f.text(name);
+            f.bytes(value.reveal());
+        });
+        self.option(working_dir.as_deref(), Self::text);
+        self.option(user.as_ref(), |f, user| {
+            f.number(user.uid.into());
+            f.number(user.gid.into());
+        });
+        self.option(hostname.as_deref(), Self::text);
+        self.number(mounts.len() as u64);
+        for mount in mounts {
+            self.mount(mount)?;
+        }
+        self.list(files.iter(), Self::file);
+        self.list(networks.iter(), |f, (name, attachment)| {
+            f.text(name.as_str());
+            f.list(attachment.aliases.iter(), |f, alias| f.text(alias));
+        });
+        self.list(extra_hosts.iter(), |f, (name, address)| {
+            f.text(name);
+            f.text(&address.to_string());
+        });
+        self.option(limits.cpus, |f, v| f.number(v.0.into()));
+        self.option(limits.memory, |f, v| f.number(v.0));
+        self.option(limits.pids, |f, v| f.number(v.get().into()));
+        self.option(limits.shm, |f, v| f.number(v.0));
+        self.list(limits.ulimits.iter(), |f, (name, (soft, hard))| {
+            f.text(name);
+            f.number(*soft);
+            f.number(*hard);
+        });
+        self.list(cap_add.iter(), |f, v| f.text(v));
+        self.list(cap_drop.iter(), |f, v| f.text(v));
+        self.number(u64::from(*read_only));
+        self.option(*stop_signal, |f, v| f.number(v as u64));
+        self.number(stop_grace.as_nanos() as u64);
+        self.list(labels.iter(), |f, (name, value)| {
+            f.text(name);
+            f.text(value);
+        });
+        Ok(())
+    }
+
+    fn runs(&mut self, runs: &Runs) -> Result<(), String> {
+        match runs {
+            Runs::Image { image, entrypoint, command } => {
+                self.number(0);
+                self.text(&image.to_string());
+                for argv in [entrypoint, command] {
+                    self.option(argv.as_ref(), |f, argv| f.list(argv.iter(), |f, v| f.text(v)));
+                }
+            }
+            Runs::Process { command, artifacts } => {
+                self.number(1);
+                self.list(command.iter(), |f, v| f.text(v));
+                self.number(artifacts.len() as u64);
+                for Artifact { source, target } in artifacts {
+                    self.text(target);
+                    self.in_bundle(source)?;
+                }
+            }
+            // The edge serves it; its content is not a replica's.
+            Runs::Static { root, spa } => {
+                self.number(2);
+                self.number(u64::from(*spa));
+                self.in_bundle(root)?;
+            }
+            Runs::BuildOnly => self.number(3),
+        }
+        Ok(())
+    }
+
+    fn mount(&mut self, mount: &Mount) -> Result<(), String> {
+        self.text(&mount.target);
+        self.number(u64::from(mount.read_only));
+        match &mount.source {
+            MountSource::Volume(name) => {
+                self.number(0);
+                self.text(name.as_str());
+            }
+            MountSource::Anonymous => self.number(1),
+            MountSource::Host(path) => {
+                self.number(2);
+                self.text(path);
+            }
+            MountSource::Bundle(path) => {
+                self.number(3);
+                self.in_bundle(path)?;
+            }
+            MountSource::Tmpfs { size } => {
+                self.number(4);
+                self.option(*size, |f, v| f.number(v.0));
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, file: &File) {
+        self.text(&file.target);
+        self.bytes(file.content.reveal());
+        self.number(file.mode.into());
+        self.option(file.uid, |f, v| f.number(v.into()));
+        self.option(file.gid, |f, v| f.number(v.into()));
+        self.number(u64::from(file.kind == FileKind::Secret));
+    }
+}

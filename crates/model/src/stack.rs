@@ -1,0 +1,90 @@
+//! What shall run: a project with its addresses, hashes and release settled. Input of planning.
+
+use crate::fingerprint::SpecHash;
+use crate::id::{BundleId, ReleaseNumber, StackId};
+use crate::name::{NetworkName, ServiceName, VolumeName};
+use crate::policy::Route;
+use crate::probe::Probes;
+use crate::project::{Dependency, PublishedPort, RestartPolicy, Role, Runs, Template, Update};
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// A project in one environment with everything settled that a plan needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Which.
+    pub id: StackId,
+    /// The release that wants it so.
+    pub release: ReleaseNumber,
+    /// What the release runs from.
+    pub bundle: BundleId,
+    /// User number of the stack's uid block: user `n` inside is `uid_base + n` outside.
+    pub uid_base: u32,
+    /// The services.
+    pub services: BTreeMap<ServiceName, Target>,
+    /// The networks.
+    pub networks: BTreeMap<NetworkName, Subnet>,
+    /// The named volumes.
+    pub volumes: BTreeSet<VolumeName>,
+    /// The routes.
+    pub routes: Vec<Route>,
+}
+
+/// One service as it shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What each replica is started with.
+    pub template: Arc<Template>,
+    /// Keyed hash of the template and of the bundle's files it uses: replicas with another hash are replaced.
+    pub hash: SpecHash,
+    /// Runs on or once.
+    pub role: Role,
+    /// How many replicas.
+    pub replicas: u32,
+    /// What must be there first.
+    pub depends_on: BTreeMap<ServiceName, Dependency>,
+    /// Ports of the machine, each with its number settled (`published` is never none here).
+    pub published: Vec<PublishedPort>,
+    /// Ports the replicas listen on: the edge listens on each at every stable address.
+    pub ports: BTreeSet<u16>,
+    /// What is asked of the replicas.
+    pub probes: Probes,
+    /// What happens when a replica exits.
+    pub restart: RestartPolicy,
+    /// How a release replaces replicas.
+    pub update: Update,
+    /// The replica itself has the stable address.
+    pub direct: bool,
+    /// The stable address per network: what the service's name resolves to.
+    pub addresses: BTreeMap<NetworkName, Ipv4Addr>,
+}
+
+impl Target {
+    /// Whether it has replicas at all: a folder that the edge serves has none.
+    pub fn has_replicas(&self) -> bool {
+        !matches!(self.template.runs, Runs::Static { .. })
+    }
+}
+
+/// A network as it shall be.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subnet {
+    /// Its addresses.
+    pub net: Ipv4Net,
+    /// The host's address on it: gateway, and the place the edge is reached at.
+    pub gateway: Ipv4Addr,
+    /// Replica addresses begin here; below lie the stable addresses.
+    pub replicas_from: Ipv4Addr,
+    /// Nothing outside can be reached from it.
+    pub internal: bool,
+}
+
+impl Subnet {
+    /// The addresses replicas may have, in order.
+    pub fn replica_addresses(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        let last = u32::from(self.net.broadcast());
+        (u32::from(self.replicas_from)..last).map(Ipv4Addr::from)
+    }
+}
