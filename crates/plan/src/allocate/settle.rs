@@ -1,0 +1,114 @@
+//! From a project and what was given out to it to the stack that shall run.
+
+use super::Allocation;
+use model::fingerprint::{ContentDigest, HashKey, of_template};
+use model::policy::RouteTarget;
+use model::probe::{Check, Probe, Probes};
+use model::project::{Project, PublishedPort, Role, Runs, Service};
+use model::stack::{Stack, Target};
+use model::{BundleId, ReleaseNumber, ServiceName, StackId};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// What a stack is settled with beside the project and its allocation.
+#[derive(Clone)]
+pub struct Terms {
+    /// The release.
+    pub release: ReleaseNumber,
+    /// What it runs from.
+    pub bundle: BundleId,
+    /// The start of the stack's block of user numbers.
+    pub uid_base: u32,
+    /// The key of hashes.
+    pub key: HashKey,
+}
+
+/// A file or folder that the declaration names is not in the bundle.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("service `{service}` uses `{path}`, which is not in the bundle")]
+pub struct NotInBundle {
+    /// The service.
+    pub service: ServiceName,
+    /// The path within the bundle.
+    pub path: String,
+}
+
+/// The stack that follows from a project; `content` tells the digest of a file or folder of the bundle.
+pub fn settle_stack(
+    project: &Project,
+    allocation: &Allocation,
+    terms: &Terms,
+    content: &dyn Fn(&str) -> Option<ContentDigest>,
+) -> Result<Stack, NotInBundle> {
+    let mut services = std::collections::BTreeMap::new();
+    for (name, service) in &project.services {
+        let hash = of_template(&terms.key, &service.template, content);
+        let hash = hash.map_err(|path| NotInBundle { service: name.clone(), path })?;
+        let target = Target {
+            template: service.template.clone(),
+            hash,
+            role: service.role,
+            replicas: service.replicas,
+            depends_on: service.depends_on.clone(),
+            published: published(name, service, allocation),
+            ports: service.ports.clone(),
+            probes: probes(project, name, service),
+            restart: service.restart,
+            update: service.update.clone(),
+            direct: service.direct,
+            addresses: allocation.addresses.get(name).cloned().unwrap_or_default(),
+        };
+        services.insert(name.clone(), target);
+    }
+    Ok(Stack {
+        id: StackId { project: project.name.clone(), environment: project.environment.clone() },
+        release: terms.release,
+        bundle: terms.bundle.clone(),
+        uid_base: terms.uid_base,
+        services,
+        networks: allocation.networks.clone(),
+        volumes: project.volumes.keys().cloned().collect(),
+        routes: project.routes.clone(),
+    })
+}
+
+fn published(name: &ServiceName, service: &Service, allocation: &Allocation) -> Vec<PublishedPort> {
+    let given = |target: u16| allocation.ports.get(name)?.get(&target).copied();
+    let settled = |port: &PublishedPort| PublishedPort {
+        published: port.published.or_else(|| given(port.target)),
+        ..port.clone()
+    };
+    service.published.iter().map(settled).collect()
+}
+
+/// The declared probes; without one for readiness, a service that traffic is led to is asked whether it listens:
+/// "started" is not "ready", and a replica that is routed before it listens drops requests.
+fn probes(project: &Project, name: &ServiceName, service: &Service) -> Probes {
+    let mut probes = service.probes.clone();
+    if probes.ready.is_none() && service.role == Role::Service && !matches!(service.template.runs, Runs::Static { .. })
+    {
+        probes.ready = traffic_port(project, name, service).map(listens_on);
+    }
+    probes
+}
+
+/// The first port that traffic is led to: a route's, else a published one.
+fn traffic_port(project: &Project, name: &ServiceName, service: &Service) -> Option<u16> {
+    let targets = project.routes.iter().flat_map(|route| &route.paths).map(|path| &path.target);
+    let routed = targets.filter_map(|target| match target {
+        RouteTarget::Service { service, port } if service == name => Some(*port),
+        _ => None,
+    });
+    routed.chain(service.published.iter().map(|port| port.target)).next()
+}
+
+fn listens_on(port: u16) -> Probe {
+    Probe {
+        check: Check::Tcp { port },
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        retries: NonZeroU32::MIN.saturating_add(2),
+        start_period: Duration::from_secs(60),
+        start_interval: Duration::from_millis(100),
+    }
+}

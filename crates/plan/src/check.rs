@@ -1,0 +1,50 @@
+//! Reads a plan again and looks for broken invariants, before anything is done by it.
+//!
+//! Independent of `reconcile`: it shares the definitions (what takes traffic, what a dependency means) and no logic, so
+//! that a mistake of the planner is found by somebody else. Knows nothing of how a plan came about. It judges every
+//! order in which the steps may be done, not the order of their numbers. Start with [`check`].
+
+mod depends;
+mod floor;
+mod graph;
+mod ground;
+mod replicas;
+mod subjects;
+mod violation;
+
+pub use violation::Violation;
+
+use crate::{Desired, Observed, Plan};
+use graph::Graph;
+
+/// Everything about `plan` that breaks an invariant; empty for a plan that may be carried out.
+///
+/// - The graph has no cycle and no loose end.
+/// - No slot and no address is used twice; every address lies in its network.
+/// - Only what was observed, and could be read, is stopped or removed; volumes only when they were named.
+/// - Every start is followed by a wait; traffic comes after readiness, a stop after draining, a removal after a stop.
+/// - Dependencies are as far as declared before their dependents start.
+/// - Never fewer replicas of a service serve than the floor: as many as are wanted, or as serve now if that is less.
+///   Exempt are services that are replaced stop-first (direct ones always are), and replicas on addresses that are no
+///   longer theirs.
+pub fn check(want: &Desired, have: &Observed, plan: &Plan) -> Vec<Violation> {
+    let graph = match Graph::of(plan) {
+        Ok(graph) => graph,
+        // Without an order nothing else can be judged.
+        Err(violations) => return violations,
+    };
+    let mut found = Vec::new();
+    subjects::check(want, have, &graph, &mut found);
+    ground::check(want, have, &graph, &mut found);
+    for service in graph.services() {
+        replicas::check(have, &service, &mut found);
+        if let Desired::Up(up) = want {
+            depends::check(up, have, &graph, &service, &mut found);
+            floor::check(up, have, &service, &mut found);
+        }
+    }
+    if let Desired::Down(down) = want {
+        depends::check_down(down, &graph, &mut found);
+    }
+    found
+}

@@ -1,0 +1,145 @@
+//! Never fewer replicas of a service serve than its floor, in whatever order the steps are done.
+//!
+//! A step that takes a serving replica away (a loss) is covered when a step that makes another one serve (a gain)
+//! always comes before it, and no gain covers two losses. At any moment at most as many replicas are lost as there are
+//! losses that cannot all be covered at once: the number of losses minus the largest matching of losses to gains.
+//! (The largest closed set of a graph weighs what its smallest cut leaves; with weights of one, that cut is a matching.)
+
+use super::Violation;
+use super::graph::{Local, subject};
+use crate::action::{edge, replica};
+use crate::desired::Up;
+use crate::observed::{Known, Replica};
+use crate::{Action, Observed, routing};
+use model::ReplicaId;
+use model::project::{Order, Role};
+use model::stack::Target;
+use std::collections::BTreeMap;
+
+/// Judges the losses and gains of one service.
+pub(super) fn check(want: &Up, have: &Observed, service: &Local<'_, '_>, found: &mut Vec<Violation>) {
+    let Some(target) = want.stack.services.get(service.service) else { return };
+    let is_exempt = target.direct || target.update.order == Order::StopFirst;
+    if is_exempt || target.role == Role::Job || !target.has_replicas() {
+        return;
+    }
+    let takes_traffic = routing::takes_traffic(service.service, target, &routing::routed_services(&want.stack));
+    let serving = serving(want, have, service, target, takes_traffic);
+    let floor = serving.len().min(target.replicas as usize);
+    let changes = Changes::of(have, service, &serving, takes_traffic);
+    let uncovered = changes.losses.len() - changes.matched(service);
+    let left = serving.len().saturating_sub(uncovered);
+    if left < floor {
+        found.push(Violation::UnderFloor { service: service.service.clone(), left, floor });
+    }
+}
+
+/// Who serves now and stands on an address that stays its own.
+fn serving<'a>(
+    want: &Up,
+    have: &'a Observed,
+    service: &Local<'_, '_>,
+    target: &Target,
+    takes_traffic: bool,
+) -> BTreeMap<&'a ReplicaId, &'a Replica> {
+    let first = ReplicaId::new(service.service.clone(), model::Slot::FIRST);
+    let mine = have.placed.replicas.range(first..).take_while(|(id, _)| id.service == *service.service);
+    let is_routed = |id: &ReplicaId| match &have.edge {
+        Known::Is(routing) => routing.routed.contains(id),
+        Known::Unknown(_) => true,
+    };
+    let serves = |id: &ReplicaId| have.is_ready(id) && (!takes_traffic || is_routed(id));
+    mine.filter(|(id, replica)| replica.role == target.role && serves(id) && !is_misplaced(want, have, replica))
+        .collect()
+}
+
+/// Whether the replica stands on a network that moves, or on what becomes a stable address.
+fn is_misplaced(want: &Up, have: &Observed, replica: &Replica) -> bool {
+    replica.addresses.iter().any(|(network, address)| {
+        let shall = want.stack.networks.get(network);
+        let is = have.placed.networks.get(network);
+        let moves = match (is, shall) {
+            (Some(Known::Is(is)), Some(shall)) => is.subnet.net != shall.net || is.subnet.gateway != shall.gateway,
+            _ => false,
+        };
+        moves || shall.is_some_and(|shall| *address < shall.replicas_from)
+    })
+}
+
+struct Changes {
+    /// Positions of steps that end a replica's service.
+    losses: Vec<usize>,
+    /// Positions of steps that make a replica serve.
+    gains: Vec<usize>,
+}
+
+impl Changes {
+    fn of(
+        have: &Observed,
+        service: &Local<'_, '_>,
+        serving: &BTreeMap<&ReplicaId, &Replica>,
+        takes_traffic: bool,
+    ) -> Self {
+        let mut gains: BTreeMap<&ReplicaId, usize> = BTreeMap::new();
+        let mut losses: BTreeMap<&ReplicaId, usize> = BTreeMap::new();
+        for (position, node) in service.steps() {
+            let Some(id) = subject(&node.step.action) else { continue };
+            let keeps_mark = !takes_traffic || matches!(&have.edge, Known::Is(r) if r.routed.contains(id));
+            match &node.step.action {
+                Action::Edge(edge::Change::Route { .. }) => {
+                    gains.insert(id, position);
+                }
+                // Who still has the edge's mark serves as soon as it is ready.
+                Action::Probe(_) if keeps_mark && !losses.contains_key(id) => {
+                    gains.entry(id).or_insert(position);
+                }
+                Action::Probe(_) if !takes_traffic => {
+                    gains.entry(id).or_insert(position);
+                }
+                Action::Edge(edge::Change::Drain { .. })
+                | Action::Replica(replica::Action::Stop { .. } | replica::Action::Remove { .. })
+                    if serving.contains_key(id) || gains.contains_key(id) =>
+                {
+                    losses.entry(id).or_insert(position);
+                }
+                _ => {}
+            }
+        }
+        Self { losses: losses.into_values().collect(), gains: gains.into_values().collect() }
+    }
+
+    /// The size of the largest matching of losses to gains that always come before them, by augmenting paths.
+    fn matched(&self, service: &Local<'_, '_>) -> usize {
+        let mut loss_of = vec![None; self.gains.len()];
+        (0..self.losses.len())
+            .filter(|loss| self.augment(service, *loss, &mut loss_of, &mut vec![false; self.gains.len()]))
+            .count()
+    }
+
+    fn augment(
+        &self,
+        service: &Local<'_, '_>,
+        loss: usize,
+        loss_of: &mut Vec<Option<usize>>,
+        tried: &mut Vec<bool>,
+    ) -> bool {
+        let covers = |gain: &usize| service.is_before(self.gains[*gain], self.losses[loss]);
+        // A gain nobody needs is taken before somebody is asked to give up theirs; the latest are needed least.
+        let free = (0..self.gains.len()).rev().filter(covers).find(|gain| loss_of[*gain].is_none());
+        if let Some(gain) = free {
+            loss_of[gain] = Some(loss);
+            return true;
+        }
+        for gain in 0..self.gains.len() {
+            if !covers(&gain) || std::mem::replace(&mut tried[gain], true) {
+                continue;
+            }
+            let Some(other) = loss_of[gain] else { continue };
+            if self.augment(service, other, loss_of, tried) {
+                loss_of[gain] = Some(loss);
+                return true;
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,93 @@
+//! The steps of each replica come in a sound order: wait after start, traffic after readiness, stop after draining,
+//! removal after a stop, and a slot is empty before something is started in it.
+
+use super::Violation;
+use super::graph::{Local, subject};
+use crate::action::{edge, replica};
+use crate::observed::{Known, Phase};
+use crate::{Action, Observed, StepId};
+use model::ReplicaId;
+use model::project::Role;
+use std::collections::BTreeMap;
+
+/// The steps of one replica by kind, as positions among its service's.
+#[derive(Default)]
+struct Steps {
+    starts: Vec<(usize, StepId, Role)>,
+    waits: Vec<(usize, StepId)>,
+    completions: Vec<(usize, StepId)>,
+    routes: Vec<(usize, StepId)>,
+    drains: Vec<(usize, StepId)>,
+    stops: Vec<(usize, StepId)>,
+    removals: Vec<(usize, StepId)>,
+}
+
+/// Judges the steps of every replica of one service.
+pub(super) fn check(have: &Observed, service: &Local<'_, '_>, found: &mut Vec<Violation>) {
+    let mut replicas: BTreeMap<&ReplicaId, Steps> = BTreeMap::new();
+    for (position, node) in service.steps() {
+        let Some(id) = subject(&node.step.action) else { continue };
+        let steps = replicas.entry(id).or_default();
+        let at = (position, node.id);
+        match &node.step.action {
+            Action::Replica(replica::Action::Start(start)) => steps.starts.push((position, node.id, start.role)),
+            Action::Replica(replica::Action::Stop { .. }) => steps.stops.push(at),
+            Action::Replica(replica::Action::Remove { .. }) => steps.removals.push(at),
+            Action::Probe(_) => steps.waits.push(at),
+            Action::Job(_) => steps.completions.push(at),
+            Action::Edge(edge::Change::Route { .. }) => steps.routes.push(at),
+            Action::Edge(edge::Change::Drain { .. }) => steps.drains.push(at),
+            _ => {}
+        }
+    }
+    for (id, steps) in replicas {
+        of_one(have, service, id, &steps, found);
+    }
+}
+
+fn of_one(have: &Observed, service: &Local<'_, '_>, id: &ReplicaId, steps: &Steps, found: &mut Vec<Violation>) {
+    let seen = have.placed.replicas.get(id);
+    let runs = seen.is_some_and(|seen| matches!(seen.phase, Phase::Running { .. }));
+    let is_routed = matches!(&have.edge, Known::Is(routing) if routing.routed.contains(id));
+    let comes = |earlier: &[(usize, StepId)], later: usize| earlier.iter().any(|(e, _)| service.is_before(*e, later));
+    let mut too_early = |step: StepId, what| found.push(Violation::TooEarly { step, id: id.clone(), what });
+
+    for (route, step) in &steps.routes {
+        let started = steps.starts.iter().all(|(start, ..)| service.is_before(*start, *route));
+        let is_ready = steps.starts.is_empty() && have.is_ready(id);
+        if !started || !(is_ready || comes(&steps.waits, *route)) {
+            too_early(*step, "the readiness");
+        }
+    }
+    for (wait, step) in steps.waits.iter().chain(&steps.completions) {
+        if !(runs || steps.starts.iter().any(|(start, ..)| service.is_before(*start, *wait))) {
+            too_early(*step, "the start");
+        }
+    }
+    for (stop, step) in &steps.stops {
+        if is_routed && !comes(&steps.drains, *stop) {
+            too_early(*step, "the draining");
+        }
+    }
+    for (removal, step) in &steps.removals {
+        if runs && !comes(&steps.stops, *removal) {
+            too_early(*step, "the stop");
+        }
+        if is_routed && !comes(&steps.drains, *removal) {
+            too_early(*step, "the draining");
+        }
+    }
+    for (start, step, role) in &steps.starts {
+        let is_free = !runs || comes(&steps.stops, *start);
+        if !is_free {
+            found.push(Violation::SlotInUse { step: *step, id: id.clone() });
+        }
+        let waits = if *role == Role::Job { &steps.completions } else { &steps.waits };
+        if !waits.iter().any(|(wait, _)| service.is_before(*start, *wait)) {
+            found.push(Violation::NotAwaited { step: *step, id: id.clone() });
+        }
+    }
+    for (_, step, _) in steps.starts.iter().skip(1) {
+        found.push(Violation::StartedTwice { step: *step, id: id.clone() });
+    }
+}

@@ -1,0 +1,269 @@
+//! The plan for a stack that shall run, in its order:
+//!
+//! 1. networks (and whoever stands in the way of their change), volumes, listeners: a taken port fails before anything
+//!    is started;
+//! 2. services and jobs, dependencies first;
+//! 3. routes, once everything that gets traffic has it;
+//! 4. what is no longer wanted: replicas, then the networks they stood on. Volumes are never removed here.
+
+use super::addresses::{Addresses, Slots};
+use super::buckets;
+use super::depart;
+use super::draft::Draft;
+use super::gates::{Gate, Gates, Progress};
+use super::networks::{self, Ground};
+use super::seen::{self, Seen};
+use super::service::{Leaving, Service};
+use super::{job, order, rollout};
+use crate::action::{edge, replica};
+use crate::desired::Up;
+use crate::observed::Known;
+use crate::{Action, Observed, Plan, Reason, StepId, routing};
+use jiff::Timestamp;
+use model::project::{MountSource, Role};
+use model::stack::Target;
+use model::{ReplicaId, ServiceName, Slot, SpecHash, VolumeName};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Decides what has to change so that the stack runs as wanted.
+pub(super) fn plan(want: &Up, have: &Observed, now: Timestamp) -> Plan {
+    let seen = seen::all(have);
+    let mut planner = Planner::new(want, have, &seen, now);
+    planner.lay_ground();
+    planner.go_through_services();
+    planner.settle();
+    planner.clear_away();
+    planner.draft.finish(have.generation)
+}
+
+struct Planner<'a> {
+    want: &'a Up,
+    have: &'a Observed,
+    seen: &'a [Seen<'a>],
+    now: Timestamp,
+    draft: Draft,
+    ground: Ground<'a>,
+    volumes: BTreeMap<&'a VolumeName, StepId>,
+    open: Option<StepId>,
+    /// The hash of the wanted routing, when it is not the one in force.
+    unsettled: Option<SpecHash>,
+    settle: Option<StepId>,
+    routes: Vec<StepId>,
+    last: Vec<Leaving<'a>>,
+    removed: BTreeMap<&'a ReplicaId, StepId>,
+    routed_to: BTreeSet<&'a ServiceName>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(want: &'a Up, have: &'a Observed, seen: &'a [Seen<'a>], now: Timestamp) -> Self {
+        // Three steps for each that comes and for each that goes, at most.
+        let n_wanted: usize = want.stack.services.values().map(|target| target.replicas as usize).sum();
+        let n_steps = 3 * (n_wanted.min(1 << 20) + seen.len()) + 64;
+        Self {
+            want,
+            have,
+            seen,
+            now,
+            draft: Draft::with_room(n_steps),
+            ground: Ground::default(),
+            volumes: BTreeMap::new(),
+            open: None,
+            unsettled: None,
+            settle: None,
+            routes: Vec::new(),
+            last: Vec::new(),
+            removed: BTreeMap::new(),
+            routed_to: routing::routed_services(&want.stack),
+        }
+    }
+
+    fn lay_ground(&mut self) {
+        let stack = &self.want.stack;
+        self.ground = networks::ensure(stack, self.have, self.seen, &mut self.draft);
+        self.removed.extend(self.ground.evicted.iter().map(|(id, step)| (*id, *step)));
+        for name in stack.volumes.difference(&self.have.placed.volumes) {
+            let action = replica::Action::EnsureVolume { name: name.clone() };
+            self.volumes.insert(name, self.draft.push(Action::Replica(action), Reason::Missing, &[]));
+        }
+        self.open_listeners();
+    }
+
+    /// Listeners come after the networks, because they stand on stable addresses, and before everything that starts.
+    fn open_listeners(&mut self) {
+        let routing = match &self.have.edge {
+            Known::Is(routing) => routing,
+            Known::Unknown(why) => {
+                self.draft.note("edge", format!("cannot be read, traffic stays as it is: {why}"));
+                return;
+            }
+        };
+        let hash = routing::routing_hash(&self.want.stack);
+        let changes = routing.settled != Some(hash);
+        if let Some(why) = self.ground.blocked.values().next() {
+            if changes {
+                self.draft.note("edge", format!("listeners and routes stay as they are: {why}"));
+            }
+            return;
+        }
+        self.unsettled = changes.then_some(hash);
+        if changes || !self.ground.ensured.is_empty() {
+            let after: Vec<StepId> = self.ground.ensured.values().copied().collect();
+            self.open = Some(self.draft.push(Action::Edge(edge::Change::Open), Reason::RoutingChanged, &after));
+        }
+    }
+
+    fn go_through_services(&mut self) {
+        let services = &self.want.stack.services;
+        let (names, targets): (Vec<&'a ServiceName>, Vec<&'a Target>) = services.iter().unzip();
+        let mut gates = Gates::new(names.clone());
+        let seen = seen::by_service(self.seen, &names);
+        let mut addresses = Addresses::new(&self.want.stack.networks, services, self.seen);
+        for index in order::dependencies_first(&names, |index| targets[index].depends_on.keys()) {
+            let (name, target) = (names[index], targets[index]);
+            let progress = if target.has_replicas() && target.replicas > 0 {
+                self.plan_service(name, target, seen[index], &mut gates, &mut addresses)
+            } else {
+                Progress::reached()
+            };
+            gates.record(index, progress);
+        }
+    }
+
+    fn plan_service(
+        &mut self,
+        name: &'a ServiceName,
+        target: &'a Target,
+        mine: &[Seen<'a>],
+        gates: &mut Gates<'a>,
+        addresses: &mut Addresses<'a>,
+    ) -> Progress {
+        let staying: Vec<Seen<'a>> =
+            mine.iter().filter(|seen| !self.ground.evicted.contains_key(seen.id)).copied().collect();
+        let is_misplaced = |seen: &Seen<'a>| {
+            let is_direct = target.direct && target.role == Role::Service;
+            is_direct && seen.replica.addresses != target.addresses
+        };
+        let buckets = buckets::sort(self.want, name, target, &staying, is_misplaced);
+        let takes_traffic = routing::takes_traffic(name, target, &self.routed_to);
+        let taken = if buckets.missing > 0 { self.taken_slots(name, mine) } else { Vec::new() };
+        let mut service = Service {
+            slots: Slots::new(taken),
+            want: self.want,
+            now: self.now,
+            name,
+            target,
+            takes_traffic,
+            had_traffic: takes_traffic && staying.iter().any(|seen| seen.routed),
+            edge_is_known: matches!(self.have.edge, Known::Is(_)),
+            settles: self.unsettled.is_some(),
+            ground: self.ground_of(name, target),
+            gates,
+            change_gate: None,
+            repair_gate: None,
+            draft: &mut self.draft,
+            addresses,
+            progress: Progress::default(),
+            last: &mut self.last,
+            removed: &mut self.removed,
+            routes: &mut self.routes,
+            revived: None,
+        };
+        match target.role {
+            Role::Service => rollout::plan(&mut service, buckets),
+            Role::Job => job::plan(&mut service, buckets),
+        }
+        service.progress.settle_for(target.role)
+    }
+
+    /// Slots that must not be given out: those of replicas, and those the edge has a mark for.
+    fn taken_slots(&self, name: &ServiceName, mine: &[Seen<'a>]) -> Vec<Slot> {
+        let mut taken: Vec<Slot> = mine.iter().map(|seen| seen.id.slot).collect();
+        if let Known::Is(routing) = &self.have.edge {
+            let first = ReplicaId::new(name.clone(), Slot::FIRST);
+            taken.extend(routing.routed.range(first..).take_while(|id| id.service == *name).map(|id| id.slot));
+        }
+        taken
+    }
+
+    fn ground_of(&self, name: &ServiceName, target: &Target) -> Gate {
+        let template = &target.template;
+        if let Some(why) = template.networks.keys().find_map(|network| self.ground.blocked.get(network)) {
+            return Err(format!("cannot be started: {why}"));
+        }
+        let networks = template.networks.keys().filter_map(|network| self.ground.ensured.get(network));
+        let volumes = template.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Volume(volume) => self.volumes.get(volume),
+            _ => None,
+        });
+        // Listeners come after the networks, so there is no need to name both.
+        let networks = networks.filter(|_| self.open.is_none());
+        let ground = networks.chain(volumes).chain(&self.open).copied();
+        Ok(ground.chain(self.ground.evicted_of(name)).collect())
+    }
+
+    fn settle(&mut self) {
+        let Some(hash) = self.unsettled else { return };
+        let mut after = std::mem::take(&mut self.routes);
+        after.extend(self.open);
+        let settle = Action::Edge(edge::Change::Settle { hash });
+        self.settle = Some(self.draft.push(settle, Reason::RoutingChanged, &after));
+    }
+
+    fn clear_away(&mut self) {
+        let settle = self.settle;
+        for leaving in std::mem::take(&mut self.last) {
+            let after: Vec<StepId> = leaving.after.into_iter().chain(settle).collect();
+            let gone = depart::depart(&mut self.draft, &leaving.seen, leaving.why, &after);
+            self.removed.insert(leaving.seen.id, gone);
+        }
+        self.remove_unwanted_services();
+        self.wipe_marks();
+        if self.edge_holds_listeners() {
+            return;
+        }
+        let wanted = &self.want.stack.networks;
+        let (is_wanted, why) = (|name: &_| wanted.contains_key(name), Reason::NotWanted);
+        networks::remove(self.have, is_wanted, self.seen, &self.removed, settle.as_slice(), &why, &mut self.draft);
+    }
+
+    /// Whether listeners of networks that are no longer wanted may still be open: then the networks stay.
+    fn edge_holds_listeners(&self) -> bool {
+        !matches!(self.have.edge, Known::Is(_)) || !self.ground.blocked.is_empty()
+    }
+
+    fn remove_unwanted_services(&mut self) {
+        let services = &self.want.stack.services;
+        let is_unwanted = |name: &ServiceName| services.get(name).is_none_or(|t| !t.has_replicas() || t.replicas == 0);
+        for of_one in self.seen.chunk_by(|a, b| a.id.service == b.id.service) {
+            if !is_unwanted(&of_one[0].id.service) {
+                continue;
+            }
+            for seen in of_one {
+                if seen.is_one_off() || self.removed.contains_key(seen.id) {
+                    continue;
+                }
+                let is_stuck = seen.routed && !matches!(self.have.edge, Known::Is(_));
+                if seen.is_unknown() || is_stuck {
+                    self.draft.note(seen.id, "is no longer wanted and stays while it cannot be read or drained");
+                    continue;
+                }
+                let gone = depart::depart(&mut self.draft, seen, Reason::NotWanted, self.settle.as_slice());
+                self.removed.insert(seen.id, gone);
+            }
+        }
+    }
+
+    /// Marks of replicas that are no more would give traffic to whatever comes into their slots.
+    fn wipe_marks(&mut self) {
+        let Known::Is(routing) = &self.have.edge else { return };
+        let mut replicas = self.seen.iter().map(|seen| seen.id).peekable();
+        for id in &routing.routed {
+            while replicas.next_if(|other| *other < id).is_some() {}
+            if replicas.next_if_eq(&id).is_none() {
+                let change = edge::Change::Drain { id: id.clone(), grace: Duration::ZERO };
+                self.draft.push(Action::Edge(change), Reason::NotWanted, &[]);
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What the edge shall listen on and where it leads, in the words of the domain.
+//!
+//! Owns which listeners, hosts and pools follow from a stack, and the hash by which the edge remembers them. Never
+//! talks to the edge: the daemon turns a [`RoutingTable`] into the edge's own form. Start with [`table`].
+
+mod hash;
+mod listeners;
+
+pub use hash::{hash_of_nothing, routing_hash};
+
+use crate::observed::{Health, Phase, Replica};
+use model::policy::RouteTarget;
+use model::project::{PortProtocol, Role, Runs};
+use model::stack::{Stack, Target};
+use model::{NetworkName, ReplicaId, ServiceName, SpecHash};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Everything the edge serves for one stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoutingTable {
+    /// What is listened on.
+    pub listeners: BTreeMap<Socket, Listener>,
+    /// Hosts and their paths on the machine's HTTP port, in the order declared.
+    pub hosts: Vec<Host>,
+    /// Groups of replicas that listen on the same port.
+    pub pools: BTreeMap<PoolId, Vec<Upstream>>,
+    /// Folders the edge serves itself.
+    pub folders: BTreeMap<ServiceName, Folder>,
+}
+
+/// What is listened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Socket {
+    /// The address; every address of the machine when none.
+    pub address: Option<IpAddr>,
+    /// The port.
+    pub port: u16,
+}
+
+/// How connections to a socket are treated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// What is spoken.
+    pub protocol: PortProtocol,
+    /// Where it leads.
+    pub to: Destination,
+    /// The network whose replicas reach it; none for a port of the machine, which the world may reach.
+    pub inside: Option<NetworkName>,
+}
+
+/// Where a listener leads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Destination {
+    /// The replicas of a service.
+    Pool(PoolId),
+    /// A folder, by the service that stands for it.
+    Folder(ServiceName),
+}
+
+/// A service and the port its replicas listen on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolId {
+    /// The service.
+    pub service: ServiceName,
+    /// The port.
+    pub port: u16,
+}
+
+/// One host and the paths below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// As declared: a name, `*.name` or `*`.
+    pub host: String,
+    /// The paths, in the order declared.
+    pub paths: Vec<Path>,
+}
+
+/// One path prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path {
+    /// Begins with `/`.
+    pub prefix: String,
+    /// Where it leads.
+    pub to: PathDestination,
+}
+
+/// Where a path leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathDestination {
+    /// Replicas or a folder.
+    To(Destination),
+    /// The stack's aggregated health.
+    Health,
+    /// The stack's aggregated readiness.
+    Ready,
+}
+
+/// A replica behind a pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Which.
+    pub id: ReplicaId,
+    /// Where it is reached; the port is the pool's.
+    pub address: Ipv4Addr,
+    /// Whether it gets new work.
+    pub state: UpstreamState,
+}
+
+/// Whether a replica gets new work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UpstreamState {
+    /// It does.
+    Ready,
+    /// It gets nothing new until it is ready.
+    NotReady,
+    /// It gets nothing new and is about to be stopped.
+    Draining,
+}
+
+/// A folder that the edge serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// The folder within the bundle.
+    pub root: String,
+    /// Unknown paths answer with `index.html`.
+    pub spa: bool,
+    /// Hash of the content: another one, another folder.
+    pub hash: SpecHash,
+}
+
+/// What the table is made of, beside the stacks.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The replicas and their addresses.
+    pub replicas: &'a BTreeMap<ReplicaId, Replica>,
+    /// What the probes tell.
+    pub health: &'a BTreeMap<ReplicaId, Health>,
+    /// Who gets traffic when ready.
+    pub routed: &'a BTreeSet<ReplicaId>,
+    /// Who is about to be stopped.
+    pub draining: &'a BTreeSet<ReplicaId>,
+}
+
+/// The table in force: routes, folders and listeners of the stack that was `settled` last, and beside them what the
+/// stack that was `opened` since listens on in addition. Until the first settling there is nothing but the latter.
+pub fn table(settled: Option<&Stack>, opened: Option<&Stack>, view: View<'_>) -> RoutingTable {
+    let mut table = settled.map(listeners::of).unwrap_or_default();
+    if let Some(opened) = opened {
+        let RoutingTable { listeners, pools, folders, .. } = listeners::of(opened);
+        for (socket, listener) in listeners {
+            table.listeners.entry(socket).or_insert(listener);
+        }
+        table.pools.extend(pools);
+        for (service, folder) in folders {
+            table.folders.entry(service).or_insert(folder);
+        }
+    }
+    fill(&mut table, view);
+    table
+}
+
+fn fill(table: &mut RoutingTable, view: View<'_>) {
+    for (pool, upstreams) in &mut table.pools {
+        let first = ReplicaId::new(pool.service.clone(), model::Slot::FIRST);
+        for (id, replica) in view.replicas.range(first..).take_while(|(id, _)| id.service == pool.service) {
+            // On several networks any address will do: the edge stands on the host's side of each.
+            let Some(address) = replica.addresses.values().next() else { continue };
+            let is_ready =
+                matches!(replica.phase, Phase::Running { .. }) && view.health.get(id) == Some(&Health::Ready);
+            let state = match (view.draining.contains(id), view.routed.contains(id), is_ready) {
+                (true, ..) => UpstreamState::Draining,
+                (false, true, true) => UpstreamState::Ready,
+                (false, true, false) => UpstreamState::NotReady,
+                (false, false, _) => continue,
+            };
+            upstreams.push(Upstream { id: id.clone(), address: *address, state });
+        }
+    }
+}
+
+/// The services that routes lead to.
+pub fn routed_services(stack: &Stack) -> BTreeSet<&ServiceName> {
+    let targets = stack.routes.iter().flat_map(|route| &route.paths).map(|path| &path.target);
+    targets
+        .filter_map(|target| match target {
+            RouteTarget::Service { service, .. } => Some(service),
+            RouteTarget::Health | RouteTarget::Ready => None,
+        })
+        .collect()
+}
+
+/// Whether anything reaches the replicas of a service through the edge; `routed_to` is what [`routed_services`] says.
+///
+/// Those that nothing reaches (a worker without ports, a database that is only called directly) need no routing and no draining.
+pub fn takes_traffic(service: &ServiceName, target: &Target, routed_to: &BTreeSet<&ServiceName>) -> bool {
+    let is_reached = !target.published.is_empty() || routed_to.contains(service);
+    let has_replicas = !matches!(target.template.runs, Runs::Static { .. });
+    target.role == Role::Service && has_replicas && (is_reached || (!target.direct && !target.ports.is_empty()))
+}
