@@ -1,0 +1,372 @@
+//! One service: from its long form and its part of the policy to [`Service`].
+
+use super::files::Contents;
+use super::read::Reader;
+use super::{Kind, MAX_REPLICAS, Reference, command, datastore, network};
+use crate::codes;
+use crate::findings::{did_you_mean, error, note, warning};
+use crate::policy::{ArtifactRule, Policy, Recipe, RecipeRuns};
+use crate::syntax::{Entry, Map, Node};
+use model::image::ImageRef;
+use model::name::ServiceName;
+use model::policy::EngineKind;
+use model::probe::Probes;
+use model::project::{Artifact, Condition, Dependency, Order, RestartPolicy, Role, Runs, Service, Update};
+use model::span::Spanned;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+/// Where a program of the project runs and where its artifacts lie, if nothing is said.
+pub const WORKING_DIR: &str = "/app";
+
+/// The services that some other waits for to be completed: they run once.
+pub fn completed(top: &Map) -> BTreeSet<String> {
+    let services = top.get("services").and_then(Node::as_map).map_or(&[][..], |map| &map.entries);
+    let dependencies = services
+        .iter()
+        .filter_map(|entry| entry.value.as_map()?.get("depends_on")?.as_map())
+        .flat_map(|map| &map.entries);
+    let waited = dependencies.filter(|entry| {
+        let condition = entry.value.as_map().and_then(|map| map.get("condition")).and_then(Node::as_scalar);
+        condition.is_some_and(|scalar| &*scalar.text == "service_completed_successfully")
+    });
+    waited.map(|entry| entry.key.to_string()).collect()
+}
+
+/// A mapping of texts.
+pub fn text_map(node: &Node, key: &str, read: &mut Reader<'_>) -> BTreeMap<String, String> {
+    let Some(map) = read.map(node, key) else { return BTreeMap::new() };
+    let mut texts = BTreeMap::new();
+    for entry in &map.entries {
+        if let Some(scalar) = entry.value.as_scalar() {
+            texts.insert(entry.key.to_string(), scalar.to_text());
+        } else {
+            read.scalar(&entry.value, &entry.key);
+        }
+    }
+    texts
+}
+
+/// Reads one service.
+pub struct ServiceReader<'a> {
+    /// Reads values.
+    pub read: Reader<'a>,
+    /// What mainstay.yaml says.
+    pub policy: &'a Policy,
+    /// The contents of secrets and configs.
+    pub contents: &'a Contents,
+    /// Where references are collected.
+    pub references: &'a mut Vec<Reference>,
+    /// The services that run once because others wait for that.
+    pub completed: &'a BTreeSet<String>,
+}
+
+/// What `deploy.mode` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Replicated,
+    Global,
+    Job,
+    GlobalJob,
+}
+
+impl<'a> ServiceReader<'a> {
+    /// The service, or none if it is no mapping or nothing can be run; problems go to the findings.
+    pub fn service(&mut self, entry: &Entry) -> Option<Service> {
+        let name = &*entry.key;
+        if entry.value.is_null() {
+            self.nothing_to_run(entry);
+            return None;
+        }
+        let map = self.read.map(&entry.value, name)?;
+        let deploy = self.below(map, "deploy");
+        let image = map.get("image").filter(|node| !node.is_null());
+        let image: Option<ImageRef> = image.and_then(|node| {
+            self.read.text(node, "image")?;
+            self.read.parse(codes::VALUE, node, "image")
+        });
+        let is_store = image.as_ref().is_some_and(datastore::is_store);
+        let recipe = self.recipe(name);
+        // Where nothing can be run that has been reported; the rest is still worth reading.
+        let runs = self.runs(entry, map, image.clone(), recipe).unwrap_or(Runs::BuildOnly);
+        let mode = self.mode(deploy);
+        let replicas = self.replicas(name, map, deploy, mode);
+        let direct = self.policy.direct.get(name).map(|direct| direct.value);
+        let is_static = matches!(runs, Runs::Static { .. });
+        let direct = !is_static && direct.unwrap_or(is_store && replicas == 1 && recipe.is_none());
+        let once = matches!(mode, Mode::Job | Mode::GlobalJob) || self.completed.contains(name);
+        let role = if once { Role::Job } else { Role::Service };
+        let published = network::published(map, is_store && recipe.is_none(), &mut self.read);
+        let probes = self.probes(name, map);
+        let mut ports: BTreeSet<u16> = published.iter().map(|port| port.target).collect();
+        if let Some(node) = map.get("expose") {
+            let items = self.read.list(node, "expose");
+            ports.extend(items.iter().filter_map(|item| self.read.number(item, "expose", 1, 65535)).map(|n| n as u16));
+        }
+        if recipe.is_none() {
+            ports.extend(image.as_ref().and_then(datastore::port));
+        }
+        ports.extend([&probes.ready, &probes.live].into_iter().flatten().filter_map(|probe| match probe.check {
+            model::probe::Check::Http { port, .. } | model::probe::Check::Tcp { port } => Some(port).filter(|p| *p > 0),
+            model::probe::Check::Command { .. } => None,
+        }));
+        let update = self.update(deploy, &probes, replicas, direct);
+        let depends_on = self.depends_on(map);
+        let restart = self.restart(map, deploy);
+        let template = Arc::new(self.template(map, deploy, runs, recipe));
+        let at = entry.key_span;
+        Some(Service { template, role, replicas, depends_on, published, ports, probes, restart, update, direct, at })
+    }
+
+    pub(super) fn below<'n>(&mut self, map: &'n Map, key: &str) -> Option<&'n Map> {
+        map.get(key).and_then(|node| self.read.map(node, key))
+    }
+
+    /// The recipe of a service, where processes run at all: other engines have images.
+    fn recipe(&self, name: &str) -> Option<&'a Recipe> {
+        let applies = self.policy.engine.is_none_or(|engine| engine == EngineKind::Process);
+        self.policy.recipes.get(name).filter(|_| applies).map(|recipe| &recipe.value)
+    }
+
+    fn nothing_to_run(&mut self, entry: &Entry) {
+        self.read.found.push(
+            error(codes::MISSING, format!("`{}` has neither `image` nor `build`", entry.key))
+                .at(entry.key_span, "")
+                .help(format!("write an `image`, a `build`, or `processes.{}` in mainstay.yaml", entry.key)),
+        );
+    }
+
+    fn runs(&mut self, entry: &Entry, map: &Map, image: Option<ImageRef>, recipe: Option<&Recipe>) -> Option<Runs> {
+        let entrypoint = command::words(map, "entrypoint", &mut self.read);
+        let command = command::words(map, "command", &mut self.read);
+        if let Some(recipe) = recipe {
+            return self.recipe_runs(entry, map, recipe, entrypoint, command);
+        }
+        match image {
+            Some(image) => Some(Runs::Image { image, entrypoint, command }),
+            None if map.get("build").is_some_and(|node| !node.is_null()) => Some(Runs::BuildOnly),
+            None => {
+                // An image that is written but illegal has been reported, and so has `extends`.
+                if map.get("image").is_none_or(Node::is_null) && map.get("extends").is_none() {
+                    self.nothing_to_run(entry);
+                }
+                None
+            }
+        }
+    }
+
+    fn recipe_runs(
+        &mut self,
+        entry: &Entry,
+        map: &Map,
+        recipe: &Recipe,
+        entrypoint: Option<Vec<String>>,
+        command: Option<Vec<String>>,
+    ) -> Option<Runs> {
+        match &recipe.runs {
+            RecipeRuns::Static { root, spa } => {
+                let root = self.inside(root)?;
+                Some(Runs::Static { root, spa: *spa })
+            }
+            RecipeRuns::Process { command: own, artifacts, .. } => {
+                let compose = [entrypoint.unwrap_or_default(), command.unwrap_or_default()].concat();
+                let command = own.clone().unwrap_or(compose);
+                let working_dir = self.working_dir(map, Some(recipe)).unwrap_or_else(|| WORKING_DIR.to_owned());
+                let artifacts = artifacts.iter().filter_map(|rule| self.artifact(rule, &working_dir)).collect();
+                if command.is_empty() {
+                    let span = self.policy.recipes[&*entry.key].span;
+                    self.read.found.push(
+                        error(codes::PROCESS, format!("nothing says what `{}` runs", entry.key))
+                            .at(span, "")
+                            .help("write a `command`, or `static` with a folder"),
+                    );
+                    return None;
+                }
+                Some(Runs::Process { command, artifacts })
+            }
+        }
+    }
+
+    /// A path of the project, refused where it leaves it.
+    fn inside(&mut self, path: &Spanned<String>) -> Option<String> {
+        const ROOT: &str = "/project";
+        let escapes = path.starts_with('/') || {
+            let mut depth = 0i64;
+            path.split('/').any(|part| {
+                depth += match part {
+                    "" | "." => 0,
+                    ".." => -1,
+                    _ => 1,
+                };
+                depth < 0
+            })
+        };
+        if escapes {
+            self.read.found.push(
+                error(codes::ESCAPE, format!("`{}` lies outside of the project", path.value))
+                    .at(path.span, "")
+                    .help("write a path relative to the project's folder, and copy the file into it"),
+            );
+            return None;
+        }
+        crate::files::within(ROOT, &crate::files::absolute(ROOT, path))
+    }
+
+    fn artifact(&mut self, rule: &ArtifactRule, working_dir: &str) -> Option<Artifact> {
+        let source = self.inside(&rule.from)?;
+        let name = source.rsplit('/').next().unwrap_or(&source);
+        let target = crate::files::absolute(working_dir, rule.to.as_deref().unwrap_or(name));
+        Some(Artifact { source, target })
+    }
+
+    pub(super) fn working_dir(&mut self, map: &Map, recipe: Option<&Recipe>) -> Option<String> {
+        if let Some(RecipeRuns::Process { working_dir: Some(folder), .. }) = recipe.map(|recipe| &recipe.runs) {
+            return Some(folder.clone());
+        }
+        let node = map.get("working_dir").filter(|node| !node.is_null())?;
+        self.read.target(node, "working_dir")
+    }
+
+    fn mode(&mut self, deploy: Option<&Map>) -> Mode {
+        const MODES: &[(&str, Mode)] = &[
+            ("replicated", Mode::Replicated),
+            ("global", Mode::Global),
+            ("replicated-job", Mode::Job),
+            ("global-job", Mode::GlobalJob),
+        ];
+        let node = deploy.and_then(|map| map.get("mode")).filter(|node| !node.is_null());
+        let Some(mode) = node.and_then(|node| self.read.word(node, "mode", MODES)) else { return Mode::Replicated };
+        if let (Mode::Global | Mode::GlobalJob, Some(node)) = (mode, node) {
+            let message = "`global` means one replica: there is one machine";
+            self.read.found.push(note(codes::EMULATED, message).at(node.span, ""));
+        }
+        mode
+    }
+
+    fn replicas(&mut self, name: &str, map: &Map, deploy: Option<&Map>, mode: Mode) -> u32 {
+        let count = |read: &mut Reader<'_>, map: &Map, key: &str| {
+            let node = map.get(key).filter(|node| !node.is_null())?;
+            Some((read.number(node, key, 0, MAX_REPLICAS)? as u32, node.span))
+        };
+        let scale = count(&mut self.read, map, "scale");
+        let deployed = deploy.and_then(|deploy| count(&mut self.read, deploy, "replicas"));
+        if let (Some((a, scale_at)), Some((b, at))) = (scale, deployed)
+            && a != b
+        {
+            self.read.found.push(
+                error(codes::CONFLICT, format!("`scale` says {a} and `deploy.replicas` says {b}"))
+                    .at(scale_at, "")
+                    .at(at, "")
+                    .help("keep `deploy.replicas`"),
+            );
+        }
+        if matches!(mode, Mode::Global | Mode::GlobalJob) {
+            return 1;
+        }
+        let declared = self.policy.replicas.get(name).map(|replicas| replicas.value);
+        declared.or(deployed.or(scale).map(|(count, _)| count)).unwrap_or(1)
+    }
+
+    fn probes(&mut self, name: &str, map: &Map) -> Probes {
+        let mut probes = Probes { ready: command::healthcheck(map, &mut self.read), live: None };
+        if let Some(rules) = self.policy.probes.get(name) {
+            if let Some(rule) = &rules.value.ready {
+                probes.ready = Some(command::probe(&rule.value));
+            }
+            probes.live = rules.value.live.as_ref().map(|rule| command::probe(&rule.value));
+        }
+        probes
+    }
+
+    fn update(&mut self, deploy: Option<&Map>, probes: &Probes, replicas: u32, direct: bool) -> Update {
+        const ORDERS: &[(&str, Order)] = &[("start-first", Order::StartFirst), ("stop-first", Order::StopFirst)];
+        let mut update = Update::default();
+        let config = deploy.and_then(|map| self.below(map, "update_config"));
+        if let Some(map) = config {
+            let parallelism = map.get("parallelism").filter(|node| !node.is_null());
+            if let Some(count) = parallelism.and_then(|node| self.read.number(node, "parallelism", 0, MAX_REPLICAS)) {
+                // Compose's 0 means all at once.
+                let count = if count == 0 { replicas.max(1) } else { count as u32 };
+                update.parallelism = NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+            }
+            let order = map.get("order").filter(|node| !node.is_null());
+            if let Some(order) = order.and_then(|node| self.read.word(node, "order", ORDERS)) {
+                update.order = order;
+                if let (true, Order::StartFirst, Some(node)) = (direct, order, map.get("order")) {
+                    self.read.found.push(
+                        warning(codes::IGNORED, "a data store with one replica is replaced stop-first")
+                            .at(node.span, "")
+                            .help("write `services.<name>.direct: false` in mainstay.yaml if two may run at once"),
+                    );
+                }
+            }
+        }
+        if direct {
+            update.order = Order::StopFirst;
+        }
+        if let Some(probe) = &probes.ready {
+            // A probe that is allowed to fail longer than the default must not lose a release for it.
+            let allowed = probe.start_period + (probe.interval + probe.timeout) * probe.retries.get();
+            update.deadline = update.deadline.max(allowed);
+        }
+        update
+    }
+
+    fn depends_on(&mut self, map: &Map) -> BTreeMap<ServiceName, Dependency> {
+        const CONDITIONS: &[(&str, Condition)] = &[
+            ("service_started", Condition::Started),
+            ("service_healthy", Condition::Healthy),
+            ("service_completed_successfully", Condition::Completed),
+        ];
+        let mut dependencies = BTreeMap::new();
+        for entry in self.below(map, "depends_on").map_or(&[][..], |map| &map.entries) {
+            self.references.push(Reference { kind: Kind::Service, name: entry.key.to_string(), at: entry.key_span });
+            let condition = self.read.map(&entry.value, "depends_on").and_then(|map| map.get("condition"));
+            let condition = condition.map(|node| self.read.word(node, "condition", CONDITIONS));
+            if let (Some(condition), Ok(name)) = (condition.unwrap_or(Some(Condition::Started)), entry.key.parse()) {
+                dependencies.insert(name, Dependency { condition, at: entry.key_span });
+            }
+        }
+        dependencies
+    }
+
+    fn restart(&mut self, map: &Map, deploy: Option<&Map>) -> RestartPolicy {
+        if let Some(policy) = deploy.and_then(|map| self.below(map, "restart_policy")) {
+            const CONDITIONS: &[(&str, u8)] = &[("none", 0), ("on-failure", 1), ("any", 2)];
+            let node = policy.get("condition").filter(|node| !node.is_null());
+            let condition = node.and_then(|node| self.read.word(node, "condition", CONDITIONS)).unwrap_or(2);
+            let attempts = policy.get("max_attempts").filter(|node| !node.is_null());
+            let max = attempts.and_then(|node| self.read.number(node, "max_attempts", 0, u32::MAX.into()));
+            return match condition {
+                0 => RestartPolicy::No,
+                1 => RestartPolicy::OnFailure { max: max.and_then(|n| NonZeroU32::new(n as u32)) },
+                _ => {
+                    if let (Some(node), Some(1..)) = (attempts, max) {
+                        let message = "`max_attempts` has no effect: it limits restarts `on-failure` only";
+                        let help = "write `condition: on-failure`, or remove it";
+                        self.read.found.push(warning(codes::IGNORED, message).at(node.span, "").help(help));
+                    }
+                    RestartPolicy::Always
+                }
+            };
+        }
+        let Some(node) = map.get("restart").filter(|node| !node.is_null()) else { return RestartPolicy::No };
+        let Some(text) = self.read.scalar(node, "restart") else { return RestartPolicy::No };
+        match text.split_once(':').unwrap_or((&text, "")) {
+            ("no" | "false", "") => RestartPolicy::No,
+            ("always" | "unless-stopped", "") => RestartPolicy::Always,
+            ("on-failure", "") => RestartPolicy::OnFailure { max: None },
+            ("on-failure", count) if count.parse::<u32>().is_ok() => {
+                RestartPolicy::OnFailure { max: count.parse().ok().and_then(NonZeroU32::new) }
+            }
+            _ => {
+                let help = did_you_mean(&text, ["no", "always", "on-failure", "unless-stopped"], || {
+                    "write `no`, `always`, `on-failure[:times]` or `unless-stopped`".into()
+                });
+                self.read.wrong(codes::VALUE, node, format!("`{text}` is no `restart` policy"), help);
+                RestartPolicy::No
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What must fit together: names that are referred to, order of start, ports, routes.
+//!
+//! Judges an assembled project; says all that is wrong, changes nothing.
+
+use crate::assemble::{Assembled, Kind, Reference};
+use crate::codes;
+use crate::findings::{Findings, did_you_mean, error, warning};
+use crate::syntax::Node;
+use model::name::ServiceName;
+use model::project::{Condition, Project, RestartPolicy, Runs, Service};
+use model::span::Span;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+/// Checks a project; `compose` is the tree it was made of, for the names that are declared.
+pub fn check(assembled: &Assembled, compose: &Node, found: &mut Findings) {
+    let project = &assembled.project;
+    references(&assembled.references, compose, found);
+    cycles(project, found);
+    dependencies(project, found);
+    ports(project, found);
+    routes(project, found);
+    let services = compose.as_map().and_then(|map| map.entry("services"));
+    let includes = compose.as_map().is_some_and(|map| map.get("include").is_some());
+    if services.is_none_or(|entry| entry.value.is_null() || is_empty(&entry.value)) && !includes {
+        let at = services.map_or(compose.span, |entry| entry.key_span);
+        found.push(
+            error(codes::NO_SERVICES, "no service is declared, or none of an active profile")
+                .at(at, "")
+                .help("declare one under `services`, or activate a profile with `--profile`"),
+        );
+    }
+}
+
+fn is_empty(node: &Node) -> bool {
+    node.as_map().is_some_and(|map| map.entries.is_empty())
+}
+
+fn references(references: &[Reference], compose: &Node, found: &mut Findings) {
+    let mut declared: HashMap<Kind, BTreeSet<&str>> = HashMap::new();
+    for kind in [Kind::Service, Kind::Network, Kind::Volume, Kind::Secret, Kind::Config] {
+        let map = compose.as_map().and_then(|map| map.get(kind.key())).and_then(Node::as_map);
+        let mut names: BTreeSet<&str> = map.map_or(&[][..], |map| &map.entries).iter().map(|e| &*e.key).collect();
+        if kind == Kind::Network {
+            names.insert("default");
+        }
+        declared.insert(kind, names);
+    }
+    for Reference { kind, name, at } in references {
+        let names = &declared[kind];
+        if !names.contains(name.as_str()) {
+            let message = format!("there is no {} `{name}`", kind.one());
+            let help = did_you_mean(name, names.iter().copied(), || format!("declare it under `{}`", kind.key()));
+            found.push(error(codes::REFERENCE, message).at(*at, "").help(help));
+        }
+    }
+}
+
+/// Finds cycles without recursion: chains of thousands of services are legal.
+fn cycles(project: &Project, found: &mut Findings) {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        Open,
+        Done,
+    }
+    let mut marks: BTreeMap<&ServiceName, Mark> = BTreeMap::new();
+    for start in project.services.keys() {
+        if marks.contains_key(start) {
+            continue;
+        }
+        let next = |name: &ServiceName| project.services.get(name).map(|service| service.depends_on.iter());
+        let mut path: Vec<(&ServiceName, Option<Span>)> = vec![(start, None)];
+        let mut stack = vec![next(start)];
+        marks.insert(start, Mark::Open);
+        while let Some(edges) = stack.last_mut() {
+            let Some((name, dependency)) = edges.as_mut().and_then(Iterator::next) else {
+                stack.pop();
+                if let Some((done, _)) = path.pop() {
+                    marks.insert(done, Mark::Done);
+                }
+                continue;
+            };
+            match marks.get(name) {
+                Some(Mark::Done) => {}
+                Some(Mark::Open) => cycle(&path, name, dependency.at, found),
+                None => {
+                    marks.insert(name, Mark::Open);
+                    path.push((name, Some(dependency.at)));
+                    stack.push(next(name));
+                }
+            }
+        }
+    }
+}
+
+fn cycle(path: &[(&ServiceName, Option<Span>)], back_to: &ServiceName, at: Span, found: &mut Findings) {
+    let from = path.iter().position(|(name, _)| *name == back_to).expect("an open service is on the path");
+    let names: Vec<&str> = path[from..].iter().map(|(name, _)| name.as_str()).chain([back_to.as_str()]).collect();
+    let message = format!("services wait for each other: {}", names.join(" → "));
+    let mut diagnostic = error(codes::CYCLE, message).at(at, format!("back to `{back_to}`"));
+    for (name, span) in &path[from + 1..] {
+        if let Some(span) = span {
+            diagnostic = diagnostic.at(*span, format!("waits for `{name}`"));
+        }
+    }
+    found.push(diagnostic.help("remove one of these dependencies"));
+}
+
+fn dependencies(project: &Project, found: &mut Findings) {
+    for (name, service) in &project.services {
+        if let (Runs::Static { .. }, Some(dependency)) = (&service.template.runs, service.depends_on.values().next()) {
+            found.push(
+                warning(codes::STATIC, format!("`{name}` is served by the edge at once: it waits for nothing"))
+                    .at(dependency.at, "")
+                    .help("remove `depends_on`"),
+            );
+        }
+        for (on, dependency) in &service.depends_on {
+            if let Some(other) = project.services.get(on) {
+                satisfiable(on, other, dependency.condition, dependency.at, found);
+            }
+        }
+    }
+}
+
+fn satisfiable(on: &ServiceName, other: &Service, condition: Condition, at: Span, found: &mut Findings) {
+    let is_static = matches!(other.template.runs, Runs::Static { .. });
+    match condition {
+        Condition::Healthy if other.probes.ready.is_none() && !is_static => {
+            let message = format!("this waits until `{on}` is healthy, but nothing tells whether it is");
+            let help = format!("give `{on}` a `healthcheck`, or a probe in mainstay.yaml");
+            // An image may bring a check of its own; a program does not.
+            let from_image = matches!(other.template.runs, Runs::Image { .. } | Runs::BuildOnly);
+            let make = if from_image { warning } else { error };
+            found.push(make(codes::NEVER_HEALTHY, message).at(at, "").at(other.at, "no health check").help(help));
+        }
+        Condition::Completed if is_static || other.restart == RestartPolicy::Always => {
+            let reason = if is_static { "the edge serves its files" } else { "it is restarted whenever it ends" };
+            found.push(
+                error(codes::NEVER_HEALTHY, format!("this waits until `{on}` has ended, but {reason}"))
+                    .at(at, "")
+                    .at(other.at, "")
+                    .help(format!("write `restart: \"no\"` for `{on}`, or wait for another condition")),
+            );
+        }
+        _ => {}
+    }
+}
+
+fn ports(project: &Project, found: &mut Findings) {
+    type Publisher<'a> = (Option<IpAddr>, &'a ServiceName, Span);
+    let mut seen: HashMap<u16, Vec<Publisher<'_>>> = HashMap::new();
+    for (name, service) in &project.services {
+        for port in &service.published {
+            let Some(number) = port.published else { continue };
+            let others = seen.entry(number).or_default();
+            let everywhere = |host: Option<IpAddr>| host.is_none_or(|host| host.is_unspecified());
+            let clash =
+                others.iter().find(|(host, ..)| *host == port.host || everywhere(*host) || everywhere(port.host));
+            if let Some((_, other, at)) = clash {
+                found.push(
+                    error(codes::PORT_TWICE, format!("port {number} is published twice"))
+                        .at(port.at, format!("by `{name}`"))
+                        .at(*at, format!("by `{other}`"))
+                        .help("publish one of them on another port"),
+                );
+            }
+            others.push((port.host, name, port.at));
+        }
+    }
+}
+
+fn routes(project: &Project, found: &mut Findings) {
+    let mut seen: HashMap<(&str, &str), Span> = HashMap::new();
+    for route in &project.routes {
+        for path in &route.paths {
+            if let Some(first) = seen.insert((&route.host, &path.prefix), path.at) {
+                found.push(
+                    error(codes::ROUTE_TWICE, format!("`{}{}` is routed twice", route.host, path.prefix))
+                        .at(path.at, "again here")
+                        .at(first, "first here")
+                        .help("keep one of them"),
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What loading gives: the project, what the client builds, and the declaration that travels in the bundle.
+//!
+//! The declaration is the resolved tree, so the daemon reads it with the same code as the client:
+//! `from_canonical(to_canonical(x))` is `x.project`, places aside.
+
+use crate::findings::{Findings, error};
+use crate::policy::{Invocation, Policy};
+use crate::syntax::{Map, Node, Value, build, emit};
+use crate::{assemble, codes, consistency, keys, policy};
+use model::diagnostic::Diagnostic;
+use model::name::{EnvironmentName, ProjectName};
+use model::project::{MountSource, Project, Runs};
+use model::span::{FileId, Span};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The version of the declaration's form; a daemon refuses others.
+const VERSION: &str = "1";
+
+const HIDDEN: &str = "***";
+
+/// A declared project.
+pub struct Declared {
+    /// What runs.
+    pub project: Project,
+    /// What the client runs first, so that the artifacts exist.
+    pub builds: Vec<Build>,
+    /// Files and folders of the project that the bundle must carry, relative to the project's folder.
+    pub bundle_paths: BTreeSet<String>,
+    compose: Node,
+    policy: Node,
+}
+
+/// A command that makes artifacts; run in the project's folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// The services that use what it makes.
+    pub services: Vec<String>,
+    /// What is run.
+    pub invocation: Invocation,
+}
+
+impl Build {
+    /// The builds of a policy, each once although several services may name it.
+    pub(crate) fn of_policy(policy: &Policy) -> Vec<Build> {
+        let mut builds: BTreeMap<&Invocation, Vec<String>> = BTreeMap::new();
+        for (service, recipe) in &policy.recipes {
+            if let Some(invocation) = &recipe.value.build {
+                builds.entry(invocation).or_default().push(service.clone());
+            }
+        }
+        let build = |(invocation, services): (&Invocation, _)| Build { services, invocation: invocation.clone() };
+        builds.into_iter().map(build).collect()
+    }
+}
+
+impl Declared {
+    pub(crate) fn new(project: Project, builds: Vec<Build>, compose: Node, policy: Node) -> Self {
+        let bundle_paths = bundle_paths(&project);
+        // Recipes that the engine has no use for need no build either.
+        let runs = |name: &String| {
+            let service = project.services.get(name.as_str());
+            service.is_some_and(|s| matches!(s.template.runs, Runs::Process { .. } | Runs::Static { .. }))
+        };
+        let builds = builds.into_iter().filter(|build| build.services.iter().any(runs)).collect();
+        Self { project, builds, bundle_paths, compose, policy }
+    }
+}
+
+fn bundle_paths(project: &Project) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for service in project.services.values() {
+        match &service.template.runs {
+            Runs::Process { artifacts, .. } => paths.extend(artifacts.iter().map(|artifact| artifact.source.clone())),
+            Runs::Static { root, .. } => {
+                paths.insert(root.clone());
+            }
+            Runs::Image { .. } | Runs::BuildOnly => {}
+        }
+        for mount in &service.template.mounts {
+            if let MountSource::Bundle(path) = &mount.source {
+                paths.insert(path.clone());
+            }
+        }
+    }
+    paths
+}
+
+/// The declaration as JSON: what a bundle carries. Holds secrets.
+pub fn to_canonical(declared: &Declared) -> String {
+    let mut compose = declared.compose.clone();
+    let mut policy = declared.policy.clone();
+    // The content of a secret is no key of the specification, so it is put aside.
+    let secrets = compose.as_map_mut().and_then(|map| map.remove("secrets"));
+    let configs = compose.as_map_mut().and_then(|map| map.remove("configs"));
+    keys::compose::TABLE.prune(&mut compose);
+    keys::policy::TABLE.prune(&mut policy);
+    if let Some(map) = compose.as_map_mut() {
+        map.entries.extend([secrets, configs].into_iter().flatten());
+        map.remove("name");
+    }
+    if let Some(map) = policy.as_map_mut() {
+        map.remove("project");
+        if let Some(recipes) = map.get_mut("processes").and_then(Node::as_map_mut) {
+            for recipe in recipes.entries.iter_mut().filter_map(|entry| entry.value.as_map_mut()) {
+                // Only the client builds; another way to build the same is the same release.
+                recipe.remove("build");
+            }
+        }
+    }
+    let span = compose.span;
+    let mut root = Map::default();
+    root.push("mainstay", Node::plain(VERSION, span));
+    root.push("project", Node::text(declared.project.name.as_str(), span));
+    root.push("environment", Node::text(declared.project.environment.as_str(), span));
+    root.push("compose", compose);
+    root.push("policy", policy);
+    emit::json(&Node::map(root, span))
+}
+
+/// The project of a declaration.
+///
+/// Errors: what does not fit; a declaration that [`to_canonical`] wrote has none.
+pub fn from_canonical(text: &str) -> Result<Project, Vec<Diagnostic>> {
+    let mut found = Findings::default();
+    let project = read(text, &mut found);
+    match project {
+        Some(project) if !found.has_errors() => Ok(project),
+        _ => Err(found.into_sorted()),
+    }
+}
+
+fn read(text: &str, found: &mut Findings) -> Option<Project> {
+    let file = FileId(0);
+    let nowhere = Span { file, start: 0, end: 0 };
+    let wrong = |found: &mut Findings, message: String| {
+        let help = "send the bundle again with this version of mainstay";
+        found.push(error(codes::DECLARATION, message).at(nowhere, "").help(help));
+    };
+    let tree = build::parse(file, text, found)?;
+    let field = |key: &str| tree.as_map().and_then(|map| map.get(key));
+    let scalar = |key: &str| field(key).and_then(Node::as_scalar).map(|scalar| scalar.text.to_string());
+    let version = scalar("mainstay").unwrap_or_default();
+    if version != VERSION {
+        wrong(found, format!("this declaration has the form `{version}`, known is `{VERSION}`"));
+        return None;
+    }
+    let name = scalar("project").and_then(|text| text.parse::<ProjectName>().ok());
+    let environment = scalar("environment").and_then(|text| text.parse::<EnvironmentName>().ok());
+    let (Some(name), Some(environment), Some(compose), Some(policy)) =
+        (name, environment, field("compose"), field("policy"))
+    else {
+        wrong(found, "this declaration lacks a part".into());
+        return None;
+    };
+    let rules = policy::read(policy, environment.as_str(), found);
+    let assembled = assemble::project(compose, &rules, name, environment, found);
+    consistency::check(&assembled, compose, found);
+    Some(assembled.project)
+}
+
+/// The resolved declaration for people; environment values and the contents of secrets and configs only if `reveal`.
+pub fn to_yaml(declared: &Declared, reveal: bool) -> String {
+    let mut compose = declared.compose.clone();
+    if !reveal {
+        mask(&mut compose);
+    }
+    let span = compose.span;
+    let mut root = Map::default();
+    root.push("project", Node::text(declared.project.name.as_str(), span));
+    root.push("environment", Node::text(declared.project.environment.as_str(), span));
+    root.push("compose", compose);
+    let mut policy = declared.policy.clone();
+    if let Some(map) = policy.as_map_mut() {
+        map.remove("project");
+    }
+    root.push("policy", policy);
+    emit::yaml(&Node::map(root, span))
+}
+
+fn mask(compose: &mut Node) {
+    let Some(top) = compose.as_map_mut() else { return };
+    for service in objects(top, "services") {
+        hide_all(service.get_mut("environment"));
+        hide_all(service.get_mut("build").and_then(Node::as_map_mut).and_then(|build| build.get_mut("args")));
+    }
+    // A config may have an environment value in it, so it is not shown either.
+    for section in ["secrets", "configs"] {
+        for object in objects(top, section) {
+            for key in ["content", "content_hex"] {
+                if let Some(node) = object.get_mut(key) {
+                    *node = Node::text(HIDDEN, node.span);
+                }
+            }
+        }
+    }
+}
+
+fn objects<'a>(top: &'a mut Map, key: &str) -> impl Iterator<Item = &'a mut Map> {
+    let map = top.get_mut(key).and_then(Node::as_map_mut);
+    map.into_iter().flat_map(|map| &mut map.entries).filter_map(|entry| entry.value.as_map_mut())
+}
+
+fn hide_all(node: Option<&mut Node>) {
+    if let Some(Value::Map(map)) = node.map(|node| &mut node.value) {
+        for entry in &mut map.entries {
+            entry.value = Node::text(HIDDEN, entry.value.span);
+        }
+    }
+}
+
+/// The same project with every place forgotten, so that projects from different texts can be compared.
+pub fn without_places(mut project: Project) -> Project {
+    let nowhere = Span { file: FileId(0), start: 0, end: 0 };
+    for service in project.services.values_mut() {
+        service.at = nowhere;
+        service.depends_on.values_mut().for_each(|dependency| dependency.at = nowhere);
+        service.published.iter_mut().for_each(|port| port.at = nowhere);
+    }
+    for route in &mut project.routes {
+        route.at = nowhere;
+        route.paths.iter_mut().for_each(|path| path.at = nowhere);
+    }
+    project
+}

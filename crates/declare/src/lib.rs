@@ -1,0 +1,27 @@
+//! Text of compose.yaml and mainstay.yaml to a typed project and diagnostics.
+//!
+//! Owns the two file formats: their syntax, their keys, their meaning. Never touches a file, the environment or a
+//! clock: files come through [`Files`], variables as an argument. Problems are values, all of one run together.
+//! Start with [`load`]; the stages are named there. What a bundle carries is in [`declaration`].
+
+pub mod assemble;
+pub mod canonical;
+pub mod codes;
+pub mod consistency;
+pub mod declaration;
+pub mod dotenv;
+pub mod files;
+pub mod findings;
+pub mod interpolate;
+pub mod keys;
+mod load;
+pub mod merge;
+pub mod policy;
+mod resolve;
+pub mod syntax;
+pub mod variables;
+
+pub use declaration::{Build, Declared, from_canonical, to_canonical, to_yaml};
+pub use files::{FileError, Files, MemoryFiles};
+pub use load::{Input, Loaded, load};
+pub use policy::Invocation;

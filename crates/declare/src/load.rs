@@ -1,0 +1,355 @@
+//! The whole way: finds the files, runs the stages in order, gives the project and all diagnostics.
+//!
+//! syntax → interpolate → canonical → merge → keys → resolve → assemble → consistency.
+
+use crate::declaration::{Build, Declared};
+use crate::dotenv::{self, Format};
+use crate::files::{FileError, Files, absolute, within};
+use crate::findings::{Findings, did_you_mean, error};
+use crate::interpolate::Interpolation;
+use crate::syntax::build::{self, MAX_FILE_BYTES};
+use crate::syntax::{Map, Node};
+use crate::variables::{Origin, Variables};
+use crate::{assemble, canonical, codes, consistency, keys, merge, policy, resolve};
+use model::diagnostic::Diagnostic;
+use model::name::{EnvironmentName, ProjectName};
+use model::span::{FileId, Sources, Span};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The environment when nobody names one.
+const DEVELOPMENT: &str = "development";
+
+const COMPOSE_NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+const OVERRIDE_NAMES: &[&str] =
+    &["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"];
+const POLICY_NAMES: &[&str] = &["mainstay.yaml", "mainstay.yml"];
+
+/// What is to be declared.
+pub struct Input<'a> {
+    /// Where files are read.
+    pub files: &'a dyn Files,
+    /// The project's folder, absolute.
+    pub project_dir: &'a str,
+    /// The Compose files in order; found by name when none.
+    pub compose: Option<Vec<String>>,
+    /// The policy file; found by name when none.
+    pub policy: Option<String>,
+    /// The environment; `development`, or the only one declared, when none.
+    pub environment: Option<String>,
+    /// The active profiles; `*` means all.
+    pub profiles: BTreeSet<String>,
+    /// The environment of the command.
+    pub process_env: BTreeMap<String, String>,
+}
+
+/// What came of it.
+pub struct Loaded {
+    /// The project and what belongs to it; none when there is an error.
+    pub declared: Option<Declared>,
+    /// All that was found, in the order of the files.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The files that were read, for showing diagnostics.
+    pub sources: Sources,
+}
+
+/// Reads a project's files and gives its declaration.
+pub fn load(input: &Input<'_>) -> Loaded {
+    let mut loader = Loader {
+        files: input.files,
+        project_dir: input.project_dir,
+        variables: Variables::of_process(&input.process_env),
+        profiles: input.profiles.clone(),
+        sources: Sources::default(),
+        found: Findings::default(),
+    };
+    let declared = loader.run(input);
+    let declared = declared.filter(|_| !loader.found.has_errors());
+    Loaded { declared, diagnostics: loader.found.into_sorted(), sources: loader.sources }
+}
+
+/// The state that the stages share.
+pub(crate) struct Loader<'a> {
+    pub(crate) files: &'a dyn Files,
+    pub(crate) project_dir: &'a str,
+    pub(crate) variables: Variables,
+    pub(crate) profiles: BTreeSet<String>,
+    pub(crate) sources: Sources,
+    pub(crate) found: Findings,
+}
+
+impl Loader<'_> {
+    fn run(&mut self, input: &Input<'_>) -> Option<Declared> {
+        let mut policy = self.policy_tree(input);
+        let environment = self.environment(input, &policy)?;
+        self.variables_of(&policy, environment.as_str());
+        let paths = self.compose_paths(input)?;
+        let trees: Vec<Node> = paths.iter().filter_map(|path| self.tree(path)).collect();
+        // A file that is no YAML has been reported; judging the rest would only add what follows from that.
+        if trees.len() < paths.len() {
+            return None;
+        }
+        let name = self.name(&policy, &trees)?;
+        self.variables.add_below("COMPOSE_PROJECT_NAME", name.to_string(), Origin::BuiltIn);
+        let mut compose = self.interpolated(&mut policy, trees);
+        keys::compose::TABLE.check(&compose, &mut self.found);
+        keys::policy::TABLE.check(&policy, &mut self.found);
+        self.compose_profiles();
+        let inactive = resolve::compose(&mut compose, self);
+        resolve::policy(&mut policy, environment.as_str(), &inactive, self);
+        let rules = policy::read(&policy, environment.as_str(), &mut self.found);
+        let assembled = assemble::project(&compose, &rules, name, environment, &mut self.found);
+        consistency::check(&assembled, &compose, &mut self.found);
+        Some(Declared::new(assembled.project, Build::of_policy(&rules), compose, policy))
+    }
+
+    /// Expands variables, brings each file into long forms and merges them.
+    fn interpolated(&mut self, policy: &mut Node, trees: Vec<Node>) -> Node {
+        let variables = std::mem::take(&mut self.variables);
+        let mut interpolation = Interpolation::new(&variables);
+        interpolation.apply(policy, &self.sources, &mut self.found);
+        let mut merged: Option<Node> = None;
+        for mut tree in trees {
+            interpolation.apply(&mut tree, &self.sources, &mut self.found);
+            canonical::compose(&mut tree, &mut self.found);
+            merged = Some(match merged {
+                Some(base) => merge::merge(base, tree),
+                None => {
+                    merge::settle(&mut tree);
+                    tree
+                }
+            });
+        }
+        interpolation.finish(&mut self.found);
+        self.variables = variables;
+        merged.expect("there is at least one Compose file")
+    }
+
+    fn compose_profiles(&mut self) {
+        let more = self.variables.get("COMPOSE_PROFILES").unwrap_or_default().to_owned();
+        self.profiles.extend(more.split(',').map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned));
+    }
+
+    fn nowhere(file: FileId) -> Span {
+        Span { file, start: 0, end: 0 }
+    }
+
+    /// A path as the user would write it.
+    fn shown(&self, path: &str) -> String {
+        within(self.project_dir, path).unwrap_or_else(|| path.to_owned())
+    }
+
+    /// The text of a file that is referred to at `from`; none when it cannot be read, which is reported.
+    pub(crate) fn read_text(&mut self, path: &str, from: Span, optional: bool) -> Option<(FileId, Arc<str>)> {
+        match self.files.read(path, MAX_FILE_BYTES) {
+            Ok(bytes) => self.decoded(path, &bytes),
+            Err(FileError::NotFound) if optional => None,
+            Err(problem) => {
+                let message = format!("`{}` cannot be read: {problem}", self.shown(path));
+                let help = "create the file, or correct the path";
+                self.found.push(error(codes::FILE, message).at(from, "").help(help));
+                None
+            }
+        }
+    }
+
+    fn decoded(&mut self, path: &str, bytes: &[u8]) -> Option<(FileId, Arc<str>)> {
+        let name = self.shown(path);
+        match build::decode(bytes) {
+            Ok(text) => {
+                let file = self.sources.add(&name, text);
+                Some((file, self.sources.get(file).text.clone()))
+            }
+            Err((at, what)) => {
+                let file = self.sources.add(&name, &String::from_utf8_lossy(bytes));
+                let span = Span { file, start: at as u32, end: at as u32 };
+                let message = format!("`{name}` is no UTF-8 text: {what}");
+                self.found.push(error(codes::ENCODING, message).at(span, "").help("save the file as UTF-8"));
+                None
+            }
+        }
+    }
+
+    /// The tree of a file that must be there; an empty mapping for an empty file.
+    fn tree(&mut self, path: &str) -> Option<Node> {
+        let bytes = match self.files.read(path, MAX_FILE_BYTES) {
+            Ok(bytes) => bytes,
+            Err(problem) => {
+                let message = format!("`{}` cannot be read: {problem}", self.shown(path));
+                let code = if matches!(problem, FileError::TooLarge { .. }) { codes::TOO_LARGE } else { codes::FILE };
+                self.found.push(error(code, message).help("create the file, or name another one"));
+                return None;
+            }
+        };
+        let (file, text) = self.decoded(path, &bytes)?;
+        let mut found = Findings::default();
+        let tree = build::parse(file, &text, &mut found);
+        let failed = tree.is_none() && found.has_errors();
+        found.into_sorted().into_iter().for_each(|diagnostic| self.found.push(diagnostic));
+        let tree = match tree {
+            Some(tree) => tree,
+            None if failed => return None,
+            None => Node::map(Map::default(), Self::nowhere(file)),
+        };
+        if tree.as_map().is_none() && !tree.is_null() {
+            self.found.push(
+                error(codes::TYPE, format!("`{}` must be a mapping, this is {}", self.shown(path), tree.kind()))
+                    .at(tree.span, "")
+                    .help("begin it with a key such as `services:`"),
+            );
+            return None;
+        }
+        Some(if tree.is_null() { Node::map(Map::default(), tree.span) } else { tree })
+    }
+
+    fn first_existing(&self, names: &[&str]) -> Option<String> {
+        names.iter().map(|name| absolute(self.project_dir, name)).find(|path| self.files.exists(path))
+    }
+
+    fn policy_tree(&mut self, input: &Input<'_>) -> Node {
+        let named = input.policy.as_deref().map(|path| absolute(self.project_dir, path));
+        let tree = named.or_else(|| self.first_existing(POLICY_NAMES)).and_then(|path| self.tree(&path));
+        tree.unwrap_or_else(|| Node::map(Map::default(), Self::nowhere(FileId(0))))
+    }
+
+    fn compose_paths(&mut self, input: &Input<'_>) -> Option<Vec<String>> {
+        let from_variable = || {
+            let list = self.variables.get("COMPOSE_FILE").filter(|list| !list.is_empty())?;
+            let separator = self.variables.get("COMPOSE_PATH_SEPARATOR").filter(|s| !s.is_empty()).unwrap_or(":");
+            Some(list.split(separator).map(str::to_owned).collect())
+        };
+        if let Some(paths) = input.compose.clone().or_else(from_variable) {
+            return Some(paths.iter().map(|path| absolute(self.project_dir, path)).collect());
+        }
+        let Some(base) = self.first_existing(COMPOSE_NAMES) else {
+            self.found.push(
+                error(codes::FILE, format!("there is no compose.yaml in `{}`", self.project_dir))
+                    .help("go to the project's folder, name the file with `--file`, or begin with `mainstay init`"),
+            );
+            return None;
+        };
+        Some([Some(base), self.first_existing(OVERRIDE_NAMES)].into_iter().flatten().collect())
+    }
+
+    fn environment(&mut self, input: &Input<'_>, policy: &Node) -> Option<EnvironmentName> {
+        let declared = policy.as_map().and_then(|map| map.get("environments")).and_then(Node::as_map);
+        let names: Vec<&str> = declared.map_or(&[][..], |map| &map.entries).iter().map(|entry| &*entry.key).collect();
+        let wanted = input.environment.clone().unwrap_or_else(|| match names[..] {
+            [only] => only.to_owned(),
+            _ => DEVELOPMENT.to_owned(),
+        });
+        if input.environment.is_some() && !names.is_empty() && !names.contains(&wanted.as_str()) {
+            let help = did_you_mean(&wanted, names.iter().copied(), || {
+                format!("name one of {}, or declare it", names.join(", "))
+            });
+            let message = format!("the environment `{wanted}` is not declared in mainstay.yaml");
+            self.found.push(error(codes::ENVIRONMENT, message).help(help));
+            return None;
+        }
+        let name = wanted.parse().map_err(|problem: model::name::NameError| {
+            self.found.push(error(codes::NAME, problem.to_string()).help("rename the environment"));
+        });
+        name.ok()
+    }
+
+    /// Adds the variables below the process environment, highest first.
+    fn variables_of(&mut self, policy: &Node, environment: &str) {
+        let named = format!(".env.{environment}");
+        let files: Vec<_> = [named.as_str(), ".env"]
+            .into_iter()
+            .filter_map(|name| {
+                let path = absolute(self.project_dir, name);
+                if !self.files.exists(&path) {
+                    return None;
+                }
+                // A folder of that name (`.env/` of Python) is no environment file.
+                self.read_env_file(&path)
+            })
+            .collect();
+        self.policy_variables(policy, environment);
+        // Read lowest first, so that a higher file may use what a lower one sets.
+        let mut below = self.variables.clone();
+        let mut parsed = Vec::new();
+        for (file, text) in files.iter().rev() {
+            let outside = |name: &str| below.get(name).map(str::to_owned);
+            let settings = dotenv::parse(*file, text, Format::Compose, &outside, &mut self.found);
+            for setting in &settings {
+                below.add_below(&setting.name, setting.value.clone().unwrap_or_default(), Origin::File(setting.span));
+            }
+            parsed.push(settings);
+        }
+        for settings in parsed.into_iter().rev() {
+            let last: BTreeMap<_, _> = settings.into_iter().map(|s| (s.name.clone(), s)).collect();
+            for (name, setting) in last {
+                if let Some(value) = setting.value {
+                    self.variables.add_below(&name, value, Origin::File(setting.span));
+                }
+            }
+        }
+    }
+
+    fn read_env_file(&mut self, path: &str) -> Option<(FileId, Arc<str>)> {
+        match self.files.read(path, MAX_FILE_BYTES) {
+            Ok(bytes) => self.decoded(path, &bytes),
+            Err(FileError::NotAFile | FileError::NotFound) => None,
+            Err(problem) => {
+                let message = format!("`{}` cannot be read: {problem}", self.shown(path));
+                self.found.push(error(codes::FILE, message).help("make it readable, or remove it"));
+                None
+            }
+        }
+    }
+
+    /// `environments.<name>.variables`; its values may use the process environment.
+    fn policy_variables(&mut self, policy: &Node, environment: &str) {
+        let at = |node: &Node, key: &str| node.as_map().and_then(|map| map.get(key)).cloned();
+        let node = at(policy, "environments").and_then(|node| at(&node, environment));
+        let Some(mut node) = node.and_then(|node| at(&node, "variables")) else { return };
+        let variables = self.variables.clone();
+        let mut interpolation = Interpolation::new(&variables);
+        let mut quiet = Findings::default();
+        // What is missing is reported when the whole policy is expanded.
+        interpolation.apply(&mut node, &self.sources, &mut quiet);
+        for entry in node.as_map().map_or(&[][..], |map| &map.entries) {
+            if let Some(scalar) = entry.value.as_scalar() {
+                self.variables.add_below(&entry.key, scalar.to_text(), Origin::File(entry.value.span));
+            }
+        }
+    }
+
+    /// The project's name: mainstay.yaml, the last Compose file that has one, `COMPOSE_PROJECT_NAME`, the folder.
+    fn name(&mut self, policy: &Node, trees: &[Node]) -> Option<ProjectName> {
+        let written =
+            |node: &Node, key: &str| node.as_map().and_then(|map| map.get(key)).filter(|n| !n.is_null()).cloned();
+        let node = written(policy, "project").or_else(|| trees.iter().rev().find_map(|tree| written(tree, "name")));
+        if let Some(mut node) = node {
+            let variables = self.variables.clone();
+            let mut quiet = Findings::default();
+            Interpolation::new(&variables).apply(&mut node, &self.sources, &mut quiet);
+            let text = node.as_scalar().map(|scalar| scalar.to_text()).unwrap_or_default();
+            return match text.parse() {
+                Ok(name) => Some(name),
+                Err(problem) => {
+                    let problem: model::name::NameError = problem;
+                    let help = "write lower-case letters, digits, `_` and `-`";
+                    self.found.push(error(codes::PROJECT_NAME, problem.to_string()).at(node.span, "").help(help));
+                    None
+                }
+            };
+        }
+        let folder = self.project_dir.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+        let text = self.variables.get("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty()).unwrap_or(folder);
+        let name = normalised(text).parse();
+        if name.is_err() {
+            let message = format!("`{text}` gives no project name");
+            self.found.push(error(codes::PROJECT_NAME, message).help("write `project: <name>` in mainstay.yaml"));
+        }
+        name.ok()
+    }
+}
+
+/// A folder's name as Compose makes a project name of it.
+fn normalised(text: &str) -> String {
+    let kept: String = text.to_lowercase().chars().filter(|c| matches!(c, 'a'..='z' | '0'..='9' | '_' | '-')).collect();
+    kept.trim_start_matches(['_', '-']).chars().take(63).collect()
+}

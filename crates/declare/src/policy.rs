@@ -1,0 +1,374 @@
+//! Reads mainstay.yaml into the policy of one environment. The words of services, not yet their meaning:
+//! [`crate::assemble`] puts the two files together.
+
+use crate::assemble::read::Reader;
+use crate::canonical::words;
+use crate::codes;
+use crate::findings::{Findings, error};
+use crate::syntax::{Map, Node, Value};
+use model::policy::EngineKind;
+use model::span::{Span, Spanned};
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// What mainstay.yaml says for one environment.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// The engine of the environment.
+    pub engine: Option<EngineKind>,
+    /// Replicas by service, over what the Compose file says.
+    pub replicas: BTreeMap<String, Spanned<u32>>,
+    /// The routes.
+    pub routes: Vec<RouteRule>,
+    /// How services run without a container.
+    pub recipes: BTreeMap<String, Spanned<Recipe>>,
+    /// The probes by service.
+    pub probes: BTreeMap<String, Spanned<ProbeRules>>,
+    /// Services whose name leads to their replica itself, or must not.
+    pub direct: BTreeMap<String, Spanned<bool>>,
+}
+
+/// A route as written.
+#[derive(Debug)]
+pub struct RouteRule {
+    /// The host.
+    pub host: Spanned<String>,
+    /// Prefix and target.
+    pub paths: Vec<(Spanned<String>, Spanned<String>)>,
+}
+
+/// How a service runs without a container.
+#[derive(Debug)]
+pub struct Recipe {
+    /// What makes its artifacts.
+    pub build: Option<Invocation>,
+    /// What runs then.
+    pub runs: RecipeRuns,
+}
+
+/// What a recipe runs.
+#[derive(Debug)]
+pub enum RecipeRuns {
+    /// A program.
+    Process {
+        /// Program and arguments; the Compose file's when none.
+        command: Option<Vec<String>>,
+        /// What of the project it sees.
+        artifacts: Vec<ArtifactRule>,
+        /// Where it runs.
+        working_dir: Option<String>,
+    },
+    /// A folder that the edge serves.
+    Static {
+        /// The folder.
+        root: Spanned<String>,
+        /// Unknown paths answer with `index.html`.
+        spa: bool,
+    },
+}
+
+/// A file or folder of the project for a replica.
+#[derive(Debug, Clone)]
+pub struct ArtifactRule {
+    /// Path in the project.
+    pub from: Spanned<String>,
+    /// Path in the replica; beside the working directory when none.
+    pub to: Option<String>,
+}
+
+/// A command that the client runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invocation {
+    /// Program and arguments.
+    Argv(Vec<String>),
+    /// A line for `sh -c`, because it asks for more than words.
+    Shell(String),
+}
+
+/// The probes of a service as written.
+#[derive(Debug, Default)]
+pub struct ProbeRules {
+    /// Traffic.
+    pub ready: Option<Spanned<ProbeRule>>,
+    /// Life.
+    pub live: Option<Spanned<ProbeRule>>,
+}
+
+/// A probe as written.
+#[derive(Debug)]
+pub struct ProbeRule {
+    /// What is asked.
+    pub asks: Asks,
+    /// From one to the next.
+    pub interval: Option<Duration>,
+    /// For one.
+    pub timeout: Option<Duration>,
+    /// Failures in a row.
+    pub retries: Option<NonZeroU32>,
+    /// After the start.
+    pub start_period: Option<Duration>,
+    /// During the start period.
+    pub start_interval: Option<Duration>,
+}
+
+/// What a probe asks.
+#[derive(Debug)]
+pub enum Asks {
+    /// A path, on a port or the service's only one.
+    Http(String, Option<u16>),
+    /// A port.
+    Tcp(u16),
+    /// A command.
+    Command(Vec<String>),
+}
+
+/// Reads the policy for `environment`.
+pub fn read(root: &Node, environment: &str, found: &mut Findings) -> Policy {
+    let mut reader = PolicyReader { read: Reader { found }, groups: BTreeMap::new() };
+    let Some(top) = reader.read.map(root, "mainstay.yaml") else { return Policy::default() };
+    reader.groups(top);
+    let mut policy = Policy { routes: reader.routes(top), ..Policy::default() };
+    policy.recipes = reader.by_service(top, "processes", PolicyReader::recipe);
+    policy.probes = reader.by_service(top, "probes", PolicyReader::probes);
+    policy.direct = reader.by_service(top, "services", PolicyReader::direct);
+    let environments = top.get("environments").and_then(|node| reader.read.map(node, "environments"));
+    if let Some(map) =
+        environments.and_then(|map| map.get(environment)).and_then(|node| reader.read.map(node, environment))
+    {
+        policy.engine = map.get("engine").and_then(|node| reader.read.parse(codes::VALUE, node, "engine"));
+        policy.replicas = reader.by_service(map, "replicas", |reader, node| {
+            reader.read.number(node, "replicas", 0, crate::assemble::MAX_REPLICAS).map(|n| n as u32)
+        });
+    }
+    policy
+}
+
+struct PolicyReader<'a> {
+    read: Reader<'a>,
+    groups: BTreeMap<String, Vec<ArtifactRule>>,
+}
+
+impl PolicyReader<'_> {
+    fn by_service<T>(
+        &mut self,
+        top: &Map,
+        key: &str,
+        item: impl Fn(&mut Self, &Node) -> Option<T>,
+    ) -> BTreeMap<String, Spanned<T>> {
+        let Some(map) = top.get(key).and_then(|node| self.read.map(node, key)) else { return BTreeMap::new() };
+        let mut all = BTreeMap::new();
+        for entry in &map.entries {
+            if let Some(value) = item(self, &entry.value) {
+                all.insert(entry.key.to_string(), Spanned::new(value, entry.key_span));
+            }
+        }
+        all
+    }
+
+    fn direct(&mut self, node: &Node) -> Option<bool> {
+        let map = self.read.map(node, "services")?;
+        map.get("direct").and_then(|node| self.read.boolean(node, "direct"))
+    }
+
+    fn routes(&mut self, top: &Map) -> Vec<RouteRule> {
+        let Some(node) = top.get("routes") else { return Vec::new() };
+        let items = self.read.list(node, "routes");
+        items.iter().filter_map(|item| self.route(item)).collect()
+    }
+
+    fn route(&mut self, node: &Node) -> Option<RouteRule> {
+        let map = self.read.map(node, "routes")?;
+        let host = map.get("host").map(|node| (node, self.read.text(node, "host")));
+        let Some((host_node, Some(host))) = host else {
+            if host.is_none() {
+                self.missing(
+                    codes::ROUTE,
+                    node.span,
+                    "a route needs a `host`",
+                    "write `host: example.org`, or `host: \"*\"`",
+                );
+            }
+            return None;
+        };
+        let Some(paths) = map.get("paths").and_then(|node| self.read.map(node, "paths")) else {
+            if map.get("paths").is_none() {
+                self.missing(
+                    codes::ROUTE,
+                    node.span,
+                    "a route needs `paths`",
+                    "write `paths: { /: \"service:port\" }`",
+                );
+            }
+            return None;
+        };
+        let mut rules = Vec::new();
+        for entry in &paths.entries {
+            if let Some(target) = self.read.text(&entry.value, &entry.key) {
+                let prefix = Spanned::new(entry.key.to_string(), entry.key_span);
+                rules.push((prefix, Spanned::new(target, entry.value.span)));
+            }
+        }
+        Some(RouteRule { host: Spanned::new(host, host_node.span), paths: rules })
+    }
+
+    fn missing(&mut self, code: codes::Code, span: Span, message: &str, help: &str) {
+        self.read.found.push(error(code, message).at(span, "").help(help));
+    }
+
+    fn groups(&mut self, top: &Map) {
+        let Some(map) = top.get("artifacts").and_then(|node| self.read.map(node, "artifacts")) else { return };
+        for entry in &map.entries {
+            let rules = self.artifacts(&entry.value);
+            self.groups.insert(entry.key.to_string(), rules);
+        }
+    }
+
+    fn artifacts(&mut self, node: &Node) -> Vec<ArtifactRule> {
+        let mut rules = Vec::new();
+        for item in self.read.list(node, "artifacts") {
+            match &item.value {
+                Value::Map(map) => rules.extend(self.artifact(item, map)),
+                _ => {
+                    let Some(from) = self.read.text(item, "artifacts") else { continue };
+                    match from.strip_prefix('@') {
+                        Some(group) => rules.extend(self.group(group, item)),
+                        None => rules.push(ArtifactRule { from: Spanned::new(from, item.span), to: None }),
+                    }
+                }
+            }
+        }
+        rules
+    }
+
+    fn artifact(&mut self, item: &Node, map: &Map) -> Option<ArtifactRule> {
+        let Some(from) = map.get("from") else {
+            self.missing(codes::PROCESS, item.span, "an artifact needs `from`", "write the file's path in the project");
+            return None;
+        };
+        let to = map.get("to").and_then(|node| self.read.text(node, "to"));
+        let path = self.read.text(from, "from")?;
+        Some(ArtifactRule { from: Spanned::new(path, from.span), to })
+    }
+
+    fn group(&mut self, name: &str, at: &Node) -> Vec<ArtifactRule> {
+        if let Some(rules) = self.groups.get(name) {
+            return rules.clone();
+        }
+        let known = self.groups.keys().map(String::as_str);
+        let help = crate::findings::did_you_mean(name, known, || "declare it under `artifacts`".into());
+        self.read.wrong(codes::REFERENCE, at, format!("`@{name}` is no group of `artifacts`"), help);
+        Vec::new()
+    }
+
+    fn recipe(&mut self, node: &Node) -> Option<Recipe> {
+        let map = self.read.map(node, "processes")?;
+        let build = map.get("build").and_then(|node| self.invocation(node));
+        let runs = match map.get("static") {
+            Some(folder) => self.static_recipe(folder, map)?,
+            None => self.process_recipe(map),
+        };
+        Some(Recipe { build, runs })
+    }
+
+    fn static_recipe(&mut self, folder: &Node, map: &Map) -> Option<RecipeRuns> {
+        for key in ["command", "artifacts", "working_dir"] {
+            if let Some(entry) = map.entry(key) {
+                self.read.found.push(
+                    error(codes::STATIC, format!("`{key}` has no meaning beside `static`"))
+                        .at(entry.key_span, "")
+                        .at(folder.span, "the edge serves this folder itself")
+                        .help(format!("remove `static` or `{key}`")),
+                );
+            }
+        }
+        let root = Spanned::new(self.read.text(folder, "static")?, folder.span);
+        let spa = map.get("spa").and_then(|node| self.read.boolean(node, "spa")).unwrap_or(false);
+        Some(RecipeRuns::Static { root, spa })
+    }
+
+    fn process_recipe(&mut self, map: &Map) -> RecipeRuns {
+        if let Some(entry) = map.entry("spa") {
+            self.read.found.push(
+                error(codes::PROCESS, "`spa` has a meaning beside `static` only")
+                    .at(entry.key_span, "")
+                    .help("write `static: <folder>`, or remove `spa`"),
+            );
+        }
+        RecipeRuns::Process {
+            command: map.get("command").and_then(|node| self.argv(node, "command")),
+            artifacts: map.get("artifacts").map(|node| self.artifacts(node)).unwrap_or_default(),
+            working_dir: map.get("working_dir").and_then(|node| self.read.target(node, "working_dir")),
+        }
+    }
+
+    /// A list of words, or a line that is split into words.
+    fn argv(&mut self, node: &Node, key: &str) -> Option<Vec<String>> {
+        let argv = match &node.value {
+            Value::List(_) => self.read.scalars(node, key),
+            _ => {
+                let line = self.read.text(node, key)?;
+                match words::split(&line) {
+                    Ok(words) => words,
+                    Err(problem) => {
+                        let help = "close the quote, or write the command as a list";
+                        self.read.wrong(codes::WORDS, node, format!("`{key}`: {problem}"), help);
+                        return None;
+                    }
+                }
+            }
+        };
+        if argv.is_empty() {
+            self.read.wrong(codes::PROCESS, node, format!("`{key}` is empty"), "write a program and its arguments");
+            return None;
+        }
+        Some(argv)
+    }
+
+    fn invocation(&mut self, node: &Node) -> Option<Invocation> {
+        match node.as_scalar() {
+            Some(line) if words::needs_shell(&line.text) => Some(Invocation::Shell(line.text.to_string())),
+            _ => self.argv(node, "build").map(Invocation::Argv),
+        }
+    }
+
+    fn probes(&mut self, node: &Node) -> Option<ProbeRules> {
+        let map = self.read.map(node, "probes")?;
+        let mut probe = |key: &str| {
+            let entry = map.entry(key)?;
+            Some(Spanned::new(self.probe(&entry.value)?, entry.key_span))
+        };
+        Some(ProbeRules { ready: probe("ready"), live: probe("live") })
+    }
+
+    fn probe(&mut self, node: &Node) -> Option<ProbeRule> {
+        let map = self.read.map(node, "probe")?;
+        let asks: BTreeSet<&str> =
+            ["http", "tcp", "command"].into_iter().filter(|key| map.get(key).is_some()).collect();
+        if asks.len() != 1 {
+            let message = "a probe asks exactly one of `http`, `tcp` and `command`";
+            self.missing(codes::PROBE, node.span, message, "write for example `http: /ready`");
+            return None;
+        }
+        let port = map.get("port").and_then(|node| self.read.number(node, "port", 1, 65535)).map(|n| n as u16);
+        let asks = if let Some(path) = map.get("http") {
+            let text = self.read.text(path, "http")?;
+            if !text.starts_with('/') || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+                let message = format!("`{text}` is no path of a request");
+                self.read.wrong(codes::PROBE, path, message, "begin it with `/`, without blanks");
+                return None;
+            }
+            Asks::Http(text, port)
+        } else if let Some(port) = map.get("tcp") {
+            Asks::Tcp(self.read.number(port, "tcp", 1, 65535)? as u16)
+        } else {
+            Asks::Command(map.get("command").and_then(|node| self.argv(node, "command"))?)
+        };
+        let mut time = |key: &str| map.get(key).and_then(|node| self.read.duration(node, key));
+        let (interval, timeout) = (time("interval"), time("timeout"));
+        let (start_period, start_interval) = (time("start_period"), time("start_interval"));
+        let retries = map.get("retries").and_then(|node| self.read.number(node, "retries", 1, 1_000_000));
+        let retries = retries.and_then(|n| NonZeroU32::new(n as u32));
+        Some(ProbeRule { asks, interval, timeout, retries, start_period, start_interval })
+    }
+}

@@ -1,0 +1,405 @@
+//! Makes the merged tree independent of this machine: inactive services leave, environment files, secrets and
+//! configs come inline, paths of bind mounts become paths of the bundle or absolute.
+//!
+//! What it leaves is what a bundle carries; [`crate::assemble`] reads nothing else.
+
+use crate::assemble::read::Reader;
+use crate::codes;
+use crate::dotenv::{self, Format};
+use crate::files::{FileError, absolute, within};
+use crate::findings::{error, warning};
+use crate::load::Loader;
+use crate::syntax::{Entry, Map, Node, Value};
+use model::span::Span;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// The largest content of a secret or config: the limit that Swarm and Kubernetes have too.
+const MAX_CONTENT: u64 = 500 << 10;
+
+/// Services left out, with the profiles that would bring them back.
+pub type Inactive = BTreeMap<Arc<str>, Vec<String>>;
+
+/// Resolves the Compose tree in place.
+pub fn compose(root: &mut Node, loader: &mut Loader<'_>) -> Inactive {
+    let mut resolver = Resolver { loader, env_files: HashMap::new() };
+    let Some(top) = root.as_map_mut() else { return Inactive::new() };
+    let Some(services) = top.get_mut("services").and_then(Node::as_map_mut) else { return Inactive::new() };
+    let inactive = resolver.profiles(services);
+    let known: BTreeSet<Arc<str>> = services.entries.iter().map(|entry| entry.key.clone()).collect();
+    for entry in &mut services.entries {
+        if let Some(service) = entry.value.as_map_mut() {
+            resolver.dependencies(service, &known, &inactive);
+            resolver.environment(service);
+            resolver.mounts(service);
+            links(service);
+        }
+    }
+    link_aliases(services);
+    let used = |key: &str| granted(services, key);
+    let (secrets, configs) = (used("secrets"), used("configs"));
+    for (key, used) in [("secrets", secrets), ("configs", configs)] {
+        if let Some(map) = top.get_mut(key).and_then(Node::as_map_mut) {
+            // What no service gets is not read: its file may well not exist here.
+            map.entries.retain(|entry| used.contains(&*entry.key));
+            map.entries.iter_mut().for_each(|entry| resolver.content(entry, key));
+        }
+    }
+    inactive
+}
+
+/// Takes out of the policy what speaks of other environments, of inactive services and to the client only.
+pub fn policy(root: &mut Node, environment: &str, inactive: &Inactive, loader: &mut Loader<'_>) {
+    let Some(top) = root.as_map_mut() else { return };
+    for key in ["processes", "probes", "services"] {
+        forget_inactive(top.get_mut(key), inactive);
+    }
+    if let Some(environments) = top.get_mut("environments").and_then(Node::as_map_mut) {
+        environments.entries.retain(|entry| &*entry.key == environment);
+        for entry in &mut environments.entries {
+            let Some(map) = entry.value.as_map_mut() else { continue };
+            map.remove("variables");
+            forget_inactive(map.get_mut("replicas"), inactive);
+        }
+    }
+    let Some(Value::List(routes)) = top.get_mut("routes").map(|node| &mut node.value) else { return };
+    for route in routes {
+        let Some(paths) = route.as_map_mut().and_then(|map| map.get_mut("paths")).and_then(Node::as_map_mut) else {
+            continue;
+        };
+        paths.entries.retain(|entry| {
+            let Some(target) = entry.value.as_scalar() else { return true };
+            let name = target.text.rsplit_once(':').map_or(&*target.text, |(name, _)| name);
+            let Some(profiles) = inactive.get(name) else { return true };
+            loader.found.push(
+                warning(codes::INACTIVE, format!("this route has no effect: `{name}` is not active"))
+                    .at(entry.value.span, "")
+                    .help(format!("activate one of its profiles: {}", profiles.join(", "))),
+            );
+            false
+        });
+    }
+}
+
+fn forget_inactive(node: Option<&mut Node>, inactive: &Inactive) {
+    if let Some(map) = node.and_then(Node::as_map_mut) {
+        map.entries.retain(|entry| !inactive.contains_key(&entry.key));
+    }
+}
+
+fn granted(services: &Map, key: &str) -> BTreeSet<String> {
+    let lists = services.entries.iter().filter_map(|entry| entry.value.as_map()?.get(key)?.as_list());
+    let sources = lists.flatten().filter_map(|item| item.as_map()?.get("source")?.as_scalar());
+    sources.map(|scalar| scalar.text.to_string()).collect()
+}
+
+/// `links: [service:alias]` becomes a dependency; the alias follows in [`link_aliases`].
+fn links(service: &mut Map) {
+    let Some(items) = service.get("links").and_then(Node::as_list) else { return };
+    let mut dependencies = Map::default();
+    for item in items {
+        let Some(scalar) = item.as_scalar() else { continue };
+        let name = scalar.text.split_once(':').map_or(&*scalar.text, |(name, _)| name);
+        let mut condition = Map::default();
+        condition.push("condition", Node::text("service_started", item.span));
+        condition.push("required", Node::plain("true", item.span));
+        dependencies.set(name, Node::map(condition, item.span));
+    }
+    let span = service.get("links").map(|node| node.span).expect("looked at above");
+    if service.get("depends_on").is_none_or(Node::is_null) {
+        service.set("depends_on", Node::map(Map::default(), span));
+    }
+    if let Some(map) = service.get_mut("depends_on").and_then(Node::as_map_mut) {
+        for entry in dependencies.entries {
+            if map.get(&entry.key).is_none() {
+                map.entries.push(entry);
+            }
+        }
+    }
+}
+
+/// Gives a linked service the names it is linked by, on all its networks.
+fn link_aliases(services: &mut Map) {
+    let mut wanted: BTreeMap<String, Vec<(String, Span)>> = BTreeMap::new();
+    for entry in &services.entries {
+        let links = entry.value.as_map().and_then(|map| map.get("links")).and_then(Node::as_list).unwrap_or_default();
+        for item in links {
+            let Some((name, alias)) = item.as_scalar().and_then(|scalar| scalar.text.split_once(':')) else { continue };
+            wanted.entry(name.to_owned()).or_default().push((alias.to_owned(), item.span));
+        }
+    }
+    for entry in &mut services.entries {
+        let Some(service) = entry.value.as_map_mut() else { continue };
+        service.remove("links");
+        let Some(aliases) = wanted.remove(&*entry.key) else { continue };
+        let span = entry.key_span;
+        if service.get("networks").and_then(Node::as_map).is_none_or(|map| map.entries.is_empty()) {
+            let mut networks = Map::default();
+            networks.push("default", Node::null(span));
+            service.set("networks", Node::map(networks, span));
+        }
+        let networks = service.get_mut("networks").and_then(Node::as_map_mut).expect("set above");
+        for network in &mut networks.entries {
+            if network.value.is_null() {
+                network.value = Node::map(Map::default(), span);
+            }
+            let Some(options) = network.value.as_map_mut() else { continue };
+            if options.get("aliases").is_none() {
+                options.push("aliases", Node::list(Vec::new(), span));
+            }
+            if let Some(Value::List(items)) = options.get_mut("aliases").map(|node| &mut node.value) {
+                items.extend(aliases.iter().map(|(alias, at)| Node::text(alias.as_str(), *at)));
+            }
+        }
+    }
+}
+
+struct Resolver<'a, 'b> {
+    loader: &'a mut Loader<'b>,
+    /// Environment files by path, because many services share one.
+    env_files: HashMap<(String, bool), Vec<dotenv::Setting>>,
+}
+
+impl Resolver<'_, '_> {
+    fn profiles(&mut self, services: &mut Map) -> Inactive {
+        let mut inactive = Inactive::new();
+        for entry in &services.entries {
+            let node = entry.value.as_map().and_then(|map| map.get("profiles"));
+            let Some(node) = node else { continue };
+            let profiles = Reader { found: &mut self.loader.found }.scalars(node, "profiles");
+            let active =
+                |profile: &String| self.loader.profiles.contains(profile) || self.loader.profiles.contains("*");
+            if !profiles.is_empty() && !profiles.iter().any(active) {
+                inactive.insert(entry.key.clone(), profiles);
+            }
+        }
+        services.entries.retain_mut(|entry| {
+            if let Some(map) = entry.value.as_map_mut() {
+                map.remove("profiles");
+            }
+            !inactive.contains_key(&entry.key)
+        });
+        inactive
+    }
+
+    fn dependencies(&mut self, service: &mut Map, known: &BTreeSet<Arc<str>>, inactive: &Inactive) {
+        let Some(map) = service.get_mut("depends_on").and_then(Node::as_map_mut) else { return };
+        map.entries.retain(|entry| {
+            let required = entry.value.as_map().and_then(|map| map.get("required"));
+            let optional = required.and_then(Node::as_scalar).is_some_and(|scalar| &*scalar.text == "false");
+            match inactive.get(&entry.key) {
+                Some(_) if optional => false,
+                Some(profiles) => {
+                    let message = format!("this depends on `{}`, whose profile is not active", entry.key);
+                    let help =
+                        format!("activate one of its profiles ({}), or write `required: false`", profiles.join(", "));
+                    self.loader.found.push(error(codes::INACTIVE, message).at(entry.key_span, "").help(help));
+                    false
+                }
+                None => !optional || known.contains(&entry.key),
+            }
+        });
+    }
+
+    /// `env_file` below `environment`; a name without value gets it from the variables or leaves.
+    fn environment(&mut self, service: &mut Map) {
+        let files = service.remove("env_file");
+        let own = service.remove("environment");
+        if files.is_none() && own.is_none() {
+            return;
+        }
+        let span = own.as_ref().or(files.as_ref()).map(|entry| entry.key_span).expect("one of them is there");
+        let mut merged: BTreeMap<Arc<str>, Option<Entry>> = BTreeMap::new();
+        for item in files.iter().filter_map(|entry| entry.value.as_list()).flatten() {
+            for setting in self.env_file(item) {
+                let key: Arc<str> = setting.name.as_str().into();
+                let entry = setting.value.as_deref().map(|value| Entry {
+                    key: key.clone(),
+                    key_span: setting.span,
+                    value: Node::text(value, setting.span),
+                });
+                merged.insert(key, entry);
+            }
+        }
+        if let Some(entry) = own {
+            match entry.value.value {
+                Value::Map(map) => {
+                    for mut entry in map.entries {
+                        let key = entry.key.clone();
+                        if entry.value.is_null() {
+                            let value = self.loader.variables.get(&key).map(str::to_owned);
+                            let Some(value) = value else {
+                                merged.insert(key, None);
+                                continue;
+                            };
+                            entry.value = Node::text(value, entry.key_span);
+                        }
+                        merged.insert(key, Some(entry));
+                    }
+                }
+                _ if entry.value.is_null() => {}
+                // Not a mapping: kept, so that reading it reports the type.
+                _ => {
+                    service.entries.push(entry);
+                    return;
+                }
+            }
+        }
+        let entries = merged.into_values().flatten().collect();
+        service.push("environment", Node::map(Map { entries }, span));
+    }
+
+    fn env_file(&mut self, item: &Node) -> Vec<dotenv::Setting> {
+        let mut read = Reader { found: &mut self.loader.found };
+        let Some(map) = read.map(item, "env_file") else { return Vec::new() };
+        let Some(node) = map.get("path") else {
+            read.wrong(codes::MISSING, item, "an entry of `env_file` needs a `path`", "write the file's path");
+            return Vec::new();
+        };
+        let Some(path) = read.text(node, "path") else { return Vec::new() };
+        let required = map.get("required").and_then(|node| read.boolean(node, "required")).unwrap_or(true);
+        let raw = map.get("format").filter(|node| !node.is_null());
+        let raw = raw.and_then(|node| read.word(node, "format", &[("raw", true)])).unwrap_or(false);
+        let path = absolute(self.loader.project_dir, &path);
+        let cached = (path, raw);
+        if let Some(settings) = self.env_files.get(&cached) {
+            return settings.clone();
+        }
+        let format = if raw { Format::Raw } else { Format::Compose };
+        let settings = match self.loader.read_text(&cached.0, node.span, !required) {
+            Some((file, text)) => {
+                let variables = self.loader.variables.clone();
+                let outside = |name: &str| variables.get(name).map(str::to_owned);
+                dotenv::parse(file, &text, format, &outside, &mut self.loader.found)
+            }
+            None => Vec::new(),
+        };
+        self.env_files.insert(cached, settings.clone());
+        settings
+    }
+
+    fn mounts(&mut self, service: &mut Map) {
+        let Some(Value::List(items)) = service.get_mut("volumes").map(|node| &mut node.value) else { return };
+        for item in items {
+            let Some(map) = item.as_map_mut() else { continue };
+            let is = |key: &str, wanted: &str| {
+                map.get(key).and_then(Node::as_scalar).is_some_and(|scalar| scalar.text.eq_ignore_ascii_case(wanted))
+            };
+            if !is("type", "bind") {
+                continue;
+            }
+            let read_only = is("read_only", "true");
+            let Some(source) = map.get_mut("source").filter(|node| !node.is_null()) else { continue };
+            let Some(scalar) = source.as_scalar() else { continue };
+            let path = self.bind(&scalar.text.clone(), read_only, source.span);
+            *source = Node::text(path, source.span);
+        }
+    }
+
+    /// `./…` for what the bundle can carry, else an absolute path of the machine.
+    fn bind(&mut self, path: &str, read_only: bool, span: Span) -> String {
+        let full = match path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+            Some(rest) => match self.loader.variables.get("HOME") {
+                Some(home) => absolute("/", &format!("{home}{rest}")),
+                None => {
+                    let message = format!("`{path}` begins with your home folder, which is not known");
+                    self.loader
+                        .found
+                        .push(error(codes::MOUNT, message).at(span, "").help("set `HOME`, or write the path out"));
+                    return path.to_owned();
+                }
+            },
+            None => absolute(self.loader.project_dir, path),
+        };
+        let relative = !path.starts_with(['/', '~']);
+        let inside = within(self.loader.project_dir, &full).filter(|_| relative && read_only);
+        if relative && !self.loader.files.exists(&full) {
+            self.loader.found.push(
+                warning(codes::NO_SUCH_PATH, format!("`{path}` does not exist"))
+                    .at(span, "")
+                    .help("create it before `mainstay up`, or correct the path"),
+            );
+        }
+        match inside {
+            Some(inside) if inside == "." => inside,
+            Some(inside) => format!("./{inside}"),
+            None => full,
+        }
+    }
+
+    /// Puts the content of a secret or config inline.
+    fn content(&mut self, entry: &mut Entry, section: &str) {
+        let span = entry.key_span;
+        if entry.value.is_null() {
+            return;
+        }
+        let Some(map) = entry.value.as_map_mut() else { return };
+        // Keys that come from elsewhere have been answered by the table of keys.
+        let elsewhere = ["external", "driver"].iter().any(|key| {
+            map.get(key).and_then(Node::as_scalar).is_none_or(|scalar| &*scalar.text != "false")
+                && map.get(key).is_some()
+        });
+        let sources: Vec<&str> = ["file", "environment", "content"]
+            .into_iter()
+            .filter(|key| {
+                (section == "configs" || *key != "content") && map.get(key).is_some_and(|node| !node.is_null())
+            })
+            .collect();
+        if sources.len() > 1 && !elsewhere {
+            let message = format!("`{}` has more than one content: {}", entry.key, sources.join(" and "));
+            self.loader.found.push(error(codes::CONTENT_SOURCE, message).at(span, "").help("keep one of them"));
+        }
+        let content = match sources.first() {
+            _ if elsewhere => Some(Node::text("", span)),
+            Some(&"file") => Some(self.file_content(map.get("file").expect("found above"))),
+            Some(&"environment") => Some(self.variable_content(map.get("environment").expect("found above"))),
+            _ => map.remove("content").map(|entry| entry.value),
+        };
+        map.entries.retain(|entry| !["file", "environment", "content", "content_hex"].contains(&&*entry.key));
+        match content.map(|node| (node.tag, node)) {
+            Some((_, Node { value: Value::Map(hex), .. })) => map.entries.extend(hex.entries),
+            Some((_, node)) => map.push("content", node),
+            None => {}
+        }
+    }
+
+    fn file_content(&mut self, node: &Node) -> Node {
+        let nothing = Node::text("", node.span);
+        let Some(path) = Reader { found: &mut self.loader.found }.text(node, "file") else { return nothing };
+        let full = absolute(self.loader.project_dir, &path);
+        match self.loader.files.read(&full, MAX_CONTENT) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Node::text(text, node.span),
+                Err(binary) => {
+                    let mut map = Map::default();
+                    let digits = crate::assemble::to_hex(binary.as_bytes());
+                    map.push("content_hex", Node::text(digits, node.span));
+                    Node::map(map, node.span)
+                }
+            },
+            Err(problem) => {
+                let (code, help) = match problem {
+                    FileError::TooLarge { .. } => (codes::CONTENT_SIZE, "mount the file as a read-only volume instead"),
+                    _ => (codes::FILE, "create the file, or correct the path"),
+                };
+                let message = format!("`{path}` cannot be read: {problem}");
+                self.loader.found.push(error(code, message).at(node.span, "").help(help));
+                nothing
+            }
+        }
+    }
+
+    fn variable_content(&mut self, node: &Node) -> Node {
+        let nothing = Node::text("", node.span);
+        let Some(name) = Reader { found: &mut self.loader.found }.text(node, "environment") else { return nothing };
+        match self.loader.variables.get(&name) {
+            Some(value) => Node::text(value, node.span),
+            None => {
+                let message = format!("the variable `{name}` must be set: it is the content of this");
+                let help = format!("set `{name}` in `.env` or in the environment");
+                self.loader.found.push(error(codes::REQUIRED, message).at(node.span, "").help(help));
+                nothing
+            }
+        }
+    }
+}

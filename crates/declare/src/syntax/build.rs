@@ -1,0 +1,429 @@
+//! Builds the tree from the parser's events, with bounds on depth and on what aliases expand to.
+//!
+//! Never recurses: open collections are on a stack of our own. Where the text is no YAML it stops at that
+//! place; everything else (duplicate keys, odd tags) is reported and building goes on.
+
+use super::{Entry, Map, Node, Scalar, Style, Tag, Value};
+use crate::codes;
+use crate::findings::{Findings, error, warning};
+use model::span::{FileId, Span};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Deeper nesting is refused: no declaration comes near it, and every later stage may recurse that far.
+pub const MAX_DEPTH: usize = 256;
+/// More nodes made by aliases are refused: an alias bomb makes billions from a few lines.
+pub const MAX_ALIASED_NODES: usize = 1_000_000;
+/// More text made by aliases is refused, for the same reason.
+pub const MAX_ALIASED_BYTES: usize = 64 << 20;
+/// Larger files are refused: spans are 32 bits wide and people write no such files.
+pub const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// Longer texts hardly come twice.
+const MAX_SHARED: usize = 24;
+
+/// The text of a file without its byte order mark, or why it is no text.
+///
+/// Errors: UTF-16, invalid UTF-8, a NUL byte; with the byte offset.
+pub fn decode(bytes: &[u8]) -> Result<&str, (usize, &'static str)> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err((0, "it is UTF-16"));
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = std::str::from_utf8(bytes).map_err(|e| (e.valid_up_to(), "invalid UTF-8"))?;
+    match text.bytes().position(|b| b == 0) {
+        Some(at) => Err((at, "a NUL byte")),
+        None => Ok(text),
+    }
+}
+
+/// The tree of one file; none when the text is no YAML or holds nothing.
+pub fn parse(file: FileId, text: &str, found: &mut Findings) -> Option<Node> {
+    let builder = Builder {
+        file,
+        text,
+        offsets: Offsets::new(text),
+        found,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        aliased: Size::default(),
+        shared: HashSet::new(),
+        root: None,
+    };
+    builder.run()
+}
+
+/// From the parser's character indexes to byte offsets.
+struct Offsets {
+    /// Byte offset of every 64th character; empty when bytes and characters agree.
+    marks: Vec<u32>,
+}
+
+impl Offsets {
+    fn new(text: &str) -> Self {
+        if text.is_ascii() {
+            return Self { marks: Vec::new() };
+        }
+        Self { marks: text.char_indices().step_by(64).map(|(at, _)| at as u32).collect() }
+    }
+
+    fn byte(&self, text: &str, index: usize) -> u32 {
+        let Some(&start) = self.marks.get(index / 64) else {
+            let end = text.len();
+            return (if self.marks.is_empty() { index.min(end) } else { end }) as u32;
+        };
+        let rest = &text[start as usize..];
+        start + rest.char_indices().nth(index % 64).map_or(rest.len(), |(at, _)| at) as u32
+    }
+}
+
+/// What a subtree costs when an alias copies it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    bytes: usize,
+    depth: usize,
+}
+
+impl Size {
+    fn add(&mut self, child: Size) {
+        self.nodes = self.nodes.saturating_add(child.nodes);
+        self.bytes = self.bytes.saturating_add(child.bytes);
+        self.depth = self.depth.max(child.depth + 1);
+    }
+}
+
+struct Open {
+    kind: OpenKind,
+    start: Marker,
+    anchor: usize,
+    tag: Tag,
+    size: Size,
+}
+
+enum OpenKind {
+    List(Vec<Node>),
+    Map(OpenMap),
+}
+
+#[derive(Default)]
+struct OpenMap {
+    map: Map,
+    /// Where each key is, once there are too many to look through.
+    index: HashMap<Arc<str>, usize>,
+    merges: Vec<Node>,
+    key: Option<Key>,
+}
+
+enum Key {
+    Text(Arc<str>, Span),
+    Merge,
+    /// Reported already; its value is dropped.
+    Illegal,
+}
+
+struct Builder<'a> {
+    file: FileId,
+    text: &'a str,
+    offsets: Offsets,
+    found: &'a mut Findings,
+    open: Vec<Open>,
+    anchors: HashMap<usize, (Node, Size)>,
+    aliased: Size,
+    /// Short texts, each once: the same keys and words come again and again.
+    shared: HashSet<Arc<str>>,
+    root: Option<Node>,
+}
+
+/// The builder has reported why it cannot go on.
+struct Stop;
+
+impl<'a> Builder<'a> {
+    fn run(mut self) -> Option<Node> {
+        let mut parser = Parser::new_from_str(self.text);
+        let mut documents = 0;
+        while let Some(event) = parser.next_event() {
+            let (event, span) = match event {
+                Ok(event) => event,
+                Err(scan) => {
+                    self.scan_error(&scan);
+                    return None;
+                }
+            };
+            if let Event::DocumentStart(_) = event {
+                documents += 1;
+                if documents > 1 {
+                    let at = self.span(span.start, span.end);
+                    self.found.push(
+                        error(codes::DOCUMENTS, "a second YAML document begins here")
+                            .at(at, "second document")
+                            .help("keep one document per file: give the other a file of its own"),
+                    );
+                    return None;
+                }
+            }
+            if self.event(event, span).is_err() {
+                return None;
+            }
+        }
+        self.root
+    }
+
+    fn span(&self, start: Marker, end: Marker) -> Span {
+        let start = self.offsets.byte(self.text, start.index());
+        let end = self.offsets.byte(self.text, end.index()).max(start);
+        Span { file: self.file, start, end }
+    }
+
+    /// A collection is shown by its first line: its whole would hide the message.
+    fn first_line(&self, start: Marker, end: Marker) -> Span {
+        let mut span = self.span(start, end);
+        let text = &self.text[span.start as usize..span.end as usize];
+        let line = text.lines().next().unwrap_or_default();
+        span.end = span.start + line.trim_end().len() as u32;
+        span
+    }
+
+    fn scan_error(&mut self, scan: &ScanError) {
+        let at = self.span(*scan.marker(), *scan.marker());
+        // The scanner has a bound of its own on `[` and `{`.
+        if scan.info().contains("recursion limit") {
+            self.too_deep(at);
+            return;
+        }
+        let line = self.text.lines().nth(scan.marker().line().saturating_sub(1)).unwrap_or_default();
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let help = if indent.contains('\t') {
+            "indent with spaces: YAML forbids tabs there"
+        } else {
+            "mend the YAML here; often an indentation, a missing `:` or an unclosed quote or bracket is the cause"
+        };
+        let info = scan.info().to_lowercase();
+        self.found.push(error(codes::YAML, format!("this is no YAML: {info}")).at(at, "").help(help));
+    }
+
+    fn event(&mut self, event: Event<'a>, span: saphyr_parser::Span) -> Result<(), Stop> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let at = self.span(span.start, span.end);
+                let core_text = tag.as_ref().is_some_and(|t| t.is_yaml_core_schema() && t.suffix == "str");
+                let tag = self.tag(tag.as_deref(), at);
+                let style = match style {
+                    ScalarStyle::Plain if !core_text => Style::Plain,
+                    _ => Style::Quoted,
+                };
+                let size = Size { nodes: 1, bytes: text.len(), depth: 0 };
+                let scalar = Scalar { text: self.share(&text), style };
+                let node = Node { value: Value::Scalar(scalar), span: at, tag };
+                self.add(node, size, anchor)
+            }
+            Event::SequenceStart(anchor, tag) => self.begin(OpenKind::List(Vec::new()), span, anchor, tag.as_deref()),
+            Event::MappingStart(anchor, tag) => {
+                self.begin(OpenKind::Map(OpenMap::default()), span, anchor, tag.as_deref())
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(span.end),
+            Event::Alias(id) => self.alias(id, self.span(span.start, span.end)),
+            _ => Ok(()),
+        }
+    }
+
+    fn share(&mut self, text: &str) -> Arc<str> {
+        if text.len() > MAX_SHARED {
+            return text.into();
+        }
+        if let Some(known) = self.shared.get(text) {
+            return known.clone();
+        }
+        let new: Arc<str> = text.into();
+        self.shared.insert(new.clone());
+        new
+    }
+
+    fn tag(&mut self, tag: Option<&saphyr_parser::Tag>, at: Span) -> Tag {
+        let Some(tag) = tag else { return Tag::None };
+        if tag.is_yaml_core_schema() {
+            return Tag::None;
+        }
+        match (tag.handle.as_str(), tag.suffix.as_str()) {
+            ("!", "reset") => Tag::Reset,
+            ("!", "override") => Tag::Override,
+            ("!" | "", "" | "!") => Tag::None,
+            _ => {
+                self.found.push(
+                    warning(codes::TAG, format!("the tag `{tag}` has no meaning here"))
+                        .at(at, "")
+                        .help("remove it; `!reset` and `!override` are the ones that are known"),
+                );
+                Tag::None
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        kind: OpenKind,
+        span: saphyr_parser::Span,
+        anchor: usize,
+        tag: Option<&saphyr_parser::Tag>,
+    ) -> Result<(), Stop> {
+        let at = self.span(span.start, span.end);
+        if self.open.len() >= MAX_DEPTH {
+            self.too_deep(at);
+            return Err(Stop);
+        }
+        let tag = self.tag(tag, at);
+        self.open.push(Open { kind, start: span.start, anchor, tag, size: Size { nodes: 1, bytes: 0, depth: 0 } });
+        Ok(())
+    }
+
+    fn too_deep(&mut self, at: Span) {
+        self.found.push(
+            error(codes::TOO_LARGE, format!("nested more than {MAX_DEPTH} levels deep"))
+                .at(at, "")
+                .help("flatten the file"),
+        );
+    }
+
+    fn end(&mut self, end: Marker) -> Result<(), Stop> {
+        let open = self.open.pop().expect("the parser closes only what it opened");
+        let span = self.first_line(open.start, end);
+        let value = match open.kind {
+            OpenKind::List(items) => Value::List(items),
+            OpenKind::Map(map) => Value::Map(self.merged(map)),
+        };
+        self.add(Node { value, span, tag: open.tag }, open.size, open.anchor)
+    }
+
+    /// Puts a finished node where it belongs.
+    fn add(&mut self, node: Node, size: Size, anchor: usize) -> Result<(), Stop> {
+        if anchor != 0 {
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        let Some(parent) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        parent.size.add(size);
+        match &mut parent.kind {
+            OpenKind::List(items) => items.push(node),
+            OpenKind::Map(map) => match map.key.take() {
+                None => map.key = Some(key(node, self.found)),
+                Some(key) => map.insert(key, node, self.found),
+            },
+        }
+        Ok(())
+    }
+
+    fn alias(&mut self, id: usize, at: Span) -> Result<(), Stop> {
+        let Some((node, size)) = self.anchors.get(&id) else {
+            self.found.push(
+                error(codes::ALIAS, "this alias stands inside the value it refers to")
+                    .at(at, "")
+                    .help("move the anchor to a value that does not contain the alias"),
+            );
+            return Err(Stop);
+        };
+        let size = *size;
+        self.aliased.add(size);
+        if self.aliased.nodes > MAX_ALIASED_NODES || self.aliased.bytes > MAX_ALIASED_BYTES {
+            let limit = format!("{MAX_ALIASED_NODES} values or {} MiB", MAX_ALIASED_BYTES >> 20);
+            self.found.push(
+                error(codes::ALIAS, format!("aliases expand to more than {limit}"))
+                    .at(at, "the limit is passed here")
+                    .help("write the values out, or use fewer aliases within aliases"),
+            );
+            return Err(Stop);
+        }
+        if self.open.len() + size.depth > MAX_DEPTH {
+            self.too_deep(at);
+            return Err(Stop);
+        }
+        let node = node.clone();
+        self.add(node, size, 0)
+    }
+
+    /// Applies `<<`: keys that are written win over merged ones, earlier merges over later ones.
+    fn merged(&mut self, mut open: OpenMap) -> Map {
+        for source in std::mem::take(&mut open.merges) {
+            let maps = match source.value {
+                Value::List(items) => items,
+                _ => vec![source],
+            };
+            for node in maps {
+                match node.value {
+                    Value::Map(map) => map.entries.into_iter().for_each(|entry| open.insert_if_absent(entry)),
+                    _ if node.is_null() => {}
+                    _ => self.found.push(
+                        error(codes::ALIAS, format!("`<<` merges mappings, this is {}", node.kind()))
+                            .at(node.span, "")
+                            .help("write the alias of a mapping, or a list of them"),
+                    ),
+                }
+            }
+        }
+        open.map
+    }
+}
+
+impl OpenMap {
+    fn position(&self, key: &str) -> Option<usize> {
+        if self.index.is_empty() {
+            self.map.entries.iter().position(|entry| &*entry.key == key)
+        } else {
+            self.index.get(key).copied()
+        }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let at = self.map.entries.len();
+        // Short mappings are quicker looked through than hashed.
+        if at == 16 {
+            self.index = self.map.entries.iter().enumerate().map(|(at, entry)| (entry.key.clone(), at)).collect();
+        }
+        if at >= 16 {
+            self.index.insert(entry.key.clone(), at);
+        }
+        self.map.entries.push(entry);
+    }
+
+    fn insert_if_absent(&mut self, entry: Entry) {
+        if self.position(&entry.key).is_none() {
+            self.push(entry);
+        }
+    }
+
+    fn insert(&mut self, key: Key, value: Node, found: &mut Findings) {
+        match key {
+            Key::Illegal => {}
+            Key::Merge => self.merges.push(value),
+            Key::Text(key, key_span) => match self.position(&key) {
+                None => self.push(Entry { key, key_span, value }),
+                Some(first) => found.push(
+                    error(codes::DUPLICATE_KEY, format!("`{key}` is written twice"))
+                        .at(key_span, "again here")
+                        .at(self.map.entries[first].key_span, "first here")
+                        .help("keep one of the two"),
+                ),
+            },
+        }
+    }
+}
+
+fn key(node: Node, found: &mut Findings) -> Key {
+    match node.value {
+        Value::Scalar(scalar) if &*scalar.text == "<<" && scalar.style == Style::Plain => Key::Merge,
+        Value::Scalar(scalar) if !scalar.is_null() => Key::Text(scalar.text, node.span),
+        _ => {
+            found.push(
+                error(codes::KEY_FORM, format!("a key must be text, this is {}", node.kind()))
+                    .at(node.span, "")
+                    .help("write a name, in quotes if it has special characters"),
+            );
+            Key::Illegal
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

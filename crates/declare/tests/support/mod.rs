@@ -1,0 +1,76 @@
+//! Projects in memory, and how a run of loading looks as text.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use mainstay_declare::{Input, Loaded, MemoryFiles, load};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+/// A case: files and the settings of a run.
+#[derive(Default, Clone)]
+pub struct Case {
+    pub files: MemoryFiles,
+    pub compose: Option<Vec<String>>,
+    pub environment: Option<String>,
+    pub profiles: BTreeSet<String>,
+    pub process_env: BTreeMap<String, String>,
+}
+
+impl Case {
+    /// Reads `==> path` sections; before the first one `environment: x`, `profile: x`, `file: x`, `NAME=value`.
+    pub fn parse(text: &str) -> Self {
+        let mut case = Self::default();
+        let mut sections = text.split("==> ");
+        for line in sections.next().unwrap_or_default().lines().filter(|line| !line.is_empty()) {
+            if let Some((key, value)) = line.split_once(": ") {
+                match key {
+                    "environment" => case.environment = Some(value.to_owned()),
+                    "profile" => drop(case.profiles.insert(value.to_owned())),
+                    "file" => case.compose.get_or_insert_default().push(value.to_owned()),
+                    _ => panic!("unknown setting `{line}`"),
+                }
+            } else {
+                let (name, value) = line.split_once('=').expect("a setting is `key: value` or `NAME=value`");
+                case.process_env.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        for section in sections {
+            let (name, content) = section.split_once('\n').expect("a file's name ends with its line");
+            case.files = case.files.with(&format!("/srv/demo/{}", name.trim()), content);
+        }
+        case
+    }
+
+    pub fn load(&self) -> Loaded {
+        load(&Input {
+            files: &self.files,
+            project_dir: "/srv/demo",
+            compose: self.compose.clone(),
+            policy: None,
+            environment: self.environment.clone(),
+            profiles: self.profiles.clone(),
+            process_env: self.process_env.clone(),
+        })
+    }
+}
+
+/// The diagnostics as text: place, severity, code, message, further places, help.
+pub fn diagnostics(loaded: &Loaded) -> String {
+    let mut out = String::new();
+    let place = |span| {
+        let (line, column) = loaded.sources.position(span);
+        format!("{}:{line}:{column}", loaded.sources.get(span.file).name)
+    };
+    for d in &loaded.diagnostics {
+        let severity = format!("{:?}", d.severity).to_lowercase();
+        let at = d.labels.first().map_or_else(|| "-".to_owned(), |label| place(label.span));
+        writeln!(out, "{severity}[{}] {at}: {}", d.code, d.message).expect("text takes text");
+        for label in d.labels.iter().skip(1) {
+            writeln!(out, "    {}: {}", place(label.span), label.text).expect("text takes text");
+        }
+        if let Some(help) = &d.help {
+            writeln!(out, "    help: {help}").expect("text takes text");
+        }
+    }
+    out
+}
