@@ -1,0 +1,141 @@
+//! One stack on one engine, with the short words the checks are written in.
+
+use super::Workloads;
+use crate::{Engine, EngineError};
+use model::project::{Role, Template};
+use model::{ReleaseNumber, ReplicaId, SpecHash, StackId};
+use plan::action::replica::{Action, Start};
+use plan::observed::{Exit, Phase, Placed, Replica};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(super) const SIGTERM: i32 = 15;
+/// Long enough for whatever hears the signal, on a machine under load.
+pub(super) const GRACE: Duration = Duration::from_secs(20);
+
+pub(super) struct Bench<'a> {
+    pub(super) engine: &'a dyn Engine,
+    pub(super) workloads: &'a dyn Workloads,
+    pub(super) stack: StackId,
+}
+
+impl<'a> Bench<'a> {
+    /// Panics when anything of a stack of that name is there.
+    pub(super) async fn new(engine: &'a dyn Engine, workloads: &'a dyn Workloads, name: &str) -> Self {
+        let stack = format!("{name}@conformance").parse().expect("a legal name");
+        let bench = Self { engine, workloads, stack };
+        assert_eq!(bench.placed().await, Placed::default(), "nothing of {name} is there before");
+        bench
+    }
+
+    pub(super) fn start(&self, id: &str, template: Template) -> Start {
+        Start {
+            id: id.parse().expect("a legal id"),
+            role: Role::Service,
+            template: Arc::new(template),
+            hash: SpecHash::from_digest([1; 16]),
+            release: ReleaseNumber(1),
+            bundle: "0".repeat(64).parse().expect("a legal digest"),
+            uid_base: self.workloads.uid_base(),
+            addresses: BTreeMap::new(),
+            failures: 0,
+        }
+    }
+
+    pub(super) async fn run(&self, start: &Start) -> ReplicaId {
+        self.perform(Action::Start(start.clone().into())).await;
+        start.id.clone()
+    }
+
+    pub(super) async fn stop(&self, id: &ReplicaId, grace: Duration) {
+        self.perform(Action::Stop { id: id.clone(), signal: SIGTERM, grace }).await;
+    }
+
+    pub(super) async fn remove(&self, id: &ReplicaId) {
+        self.perform(Action::Remove { id: id.clone() }).await;
+    }
+
+    pub(super) async fn perform(&self, action: Action) {
+        if let Err(error) = self.engine.perform(&self.stack, &action).await {
+            panic!("{action:?}: {}", chain(&error));
+        }
+    }
+
+    pub(super) async fn refuses(&self, action: Action, why: &str) -> EngineError {
+        match self.engine.perform(&self.stack, &action).await {
+            Ok(()) => panic!("{action:?} succeeds although {why}"),
+            Err(error) => error,
+        }
+    }
+
+    pub(super) async fn placed(&self) -> Placed {
+        match self.engine.observe(&self.stack).await {
+            Ok(placed) => placed,
+            Err(error) => panic!("observe `{}`: {}", self.stack, chain(&error)),
+        }
+    }
+
+    pub(super) async fn replica(&self, id: &ReplicaId) -> Replica {
+        let found = self.placed().await.replicas.remove(id);
+        found.unwrap_or_else(|| panic!("`{id}` is observed"))
+    }
+
+    pub(super) async fn runs(&self, id: &ReplicaId) -> bool {
+        matches!(self.replica(id).await.phase, Phase::Running { .. })
+    }
+
+    /// How the replica ended, once it has: woken by the engine, never by a timer.
+    pub(super) async fn end(&self, id: &ReplicaId) -> Exit {
+        loop {
+            if let Phase::Exited { how, since, at } = self.replica(id).await.phase {
+                assert!(since <= at, "`{id}` ended at {at}, before it was started at {since}");
+                return how;
+            }
+            self.woken().await;
+        }
+    }
+
+    /// Waits until the engine tells of a change of this stack.
+    pub(super) async fn woken(&self) {
+        while self.engine.changed().await != self.stack {}
+    }
+
+    /// Removes everything and asserts that nothing is left.
+    pub(super) async fn tear_down(self) {
+        let placed = self.placed().await;
+        for id in placed.replicas.keys() {
+            self.stop(id, Duration::ZERO).await;
+            self.remove(id).await;
+        }
+        for name in placed.networks.into_keys() {
+            self.perform(Action::RemoveNetwork { name: name.clone() }).await;
+            self.perform(Action::RemoveNetwork { name }).await;
+        }
+        for name in placed.volumes {
+            self.perform(Action::RemoveVolume { name: name.clone() }).await;
+            self.perform(Action::RemoveVolume { name }).await;
+        }
+        assert_eq!(self.placed().await, Placed::default(), "nothing of `{}` is left", self.stack);
+        assert!(!self.stacks().await.contains(&self.stack), "`{}` is no stack any more", self.stack);
+    }
+
+    pub(super) async fn stacks(&self) -> Vec<StackId> {
+        match self.engine.stacks().await {
+            Ok(stacks) => stacks,
+            Err(error) => panic!("list stacks: {}", chain(&error)),
+        }
+    }
+}
+
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _infallible = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}
