@@ -1,0 +1,132 @@
+//! What was begun and what came of it, durable.
+//!
+//! Owns the trait, its errors and an implementation in memory; the one in SQLite lives in `store`. Never decides what
+//! to do about a run that was cut short: [`Journal::open_run`] reports it with the steps that had begun, planning again
+//! resumes it.
+//! Start with [`Journal`].
+
+use async_trait::async_trait;
+use engine::BoxError;
+use model::StackId;
+use plan::{Generation, StepId};
+
+mod memory;
+
+pub use memory::MemoryJournal;
+
+/// The number of a run: one carrying-out of one plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub u64);
+
+/// Where runs and steps are written down.
+///
+/// ```text
+/// begin_run ──► (begin_step ──► end_step)* ──► end_run
+/// ```
+/// Each call returns once what it says would survive a power cut. A run without `end_run` was cut short; so was a
+/// step without `end_step`: its effect may or may not have happened.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Writes down that a plan is about to be carried out.
+    ///
+    /// Errors: [`JournalError::Stale`] when the stack is no longer in generation `run.basis`, decided in the same
+    /// transaction as the write; [`JournalError::Busy`] while another run of the stack is open.
+    async fn begin_run(&self, run: &NewRun) -> Result<RunId, JournalError>;
+
+    /// Writes down that a step is about to have its effect.
+    async fn begin_step(&self, run: RunId, step: StepId) -> Result<(), JournalError>;
+
+    /// Writes down what came of a step.
+    async fn end_step(&self, run: RunId, step: StepId, outcome: &StepOutcome) -> Result<(), JournalError>;
+
+    /// Writes down how a run ended.
+    async fn end_run(&self, run: RunId, end: RunEnd) -> Result<(), JournalError>;
+
+    /// The run of the stack that was begun and not ended, if there is one.
+    async fn open_run(&self, stack: &StackId) -> Result<Option<OpenRun>, JournalError>;
+}
+
+/// A run about to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRun {
+    /// Of which stack.
+    pub stack: StackId,
+    /// The state of the stack the plan was made for.
+    pub basis: Generation,
+    /// The plan's digest.
+    pub digest: String,
+    /// The plan's canonical text; holds no secrets.
+    pub text: String,
+}
+
+/// A run that was begun and not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRun {
+    /// Which.
+    pub id: RunId,
+    /// What it set out to do.
+    pub run: NewRun,
+    /// Steps that ended well.
+    pub done: Vec<StepId>,
+    /// Steps that ended badly or were given up while they waited.
+    pub failed: Vec<StepId>,
+    /// Steps that were begun and not ended: each may or may not have had its effect.
+    pub begun: Vec<StepId>,
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// It is done.
+    Done,
+    /// It failed: why, in words, with its causes.
+    Failed(String),
+    /// It only waited, and the waiting was given up because a stop was asked for.
+    GivenUp,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnd {
+    /// Every step is done.
+    Complete,
+    /// A stop was asked for between two steps.
+    Stopped,
+    /// A step failed.
+    Failed,
+    /// It was cut short, and the next daemon closed it.
+    Interrupted,
+}
+
+/// The journal refused or could not write.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The stack changed since the plan was made.
+    #[error("the plan was made for generation {}, the stack is in generation {}; plan again", basis.0, current.0)]
+    Stale {
+        /// What the plan was made for.
+        basis: Generation,
+        /// Where the stack is.
+        current: Generation,
+    },
+    /// Another plan of the stack is being carried out.
+    #[error("run {} of `{stack}` is still open", run.0)]
+    Busy {
+        /// Of which stack.
+        stack: StackId,
+        /// Which run.
+        run: RunId,
+    },
+    /// There is no such open run.
+    #[error("run {} is not open", .0.0)]
+    NoSuchRun(RunId),
+    /// What should have been durable could not be written or read.
+    #[error("the journal could not {doing}")]
+    Store {
+        /// What it was doing, with its subject.
+        doing: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+}
