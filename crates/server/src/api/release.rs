@@ -1,0 +1,169 @@
+//! Releases and the other orders a stack takes.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// `POST /v1/stacks/{project}/{environment}/releases`: run this bundle.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseRequest {
+    /// The bundle that shall run.
+    pub bundle: String,
+    /// Why, in the author's words.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// Who; the peer's user name when none.
+    #[serde(default)]
+    pub actor: Option<String>,
+    /// Refuse unless the plan has this digest (`up --plan FILE`).
+    #[serde(default)]
+    pub expect_plan: Option<String>,
+}
+
+/// `POST …/down`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DownRequest {
+    /// Volumes that go as well, by name; all others stay.
+    #[serde(default)]
+    pub volumes: Vec<String>,
+}
+
+/// `POST …/restart`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RestartRequest {
+    /// The services; all when empty.
+    #[serde(default)]
+    pub services: Vec<String>,
+}
+
+/// `POST …/scale`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ScaleRequest {
+    /// How many replicas per service.
+    pub replicas: BTreeMap<String, u32>,
+}
+
+/// The answer to every order: what was set in motion. Follow it at `GET …/runs/{run}` (SSE of [`RunEvent`]).
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Accepted {
+    /// The run that carries it out.
+    pub run: u64,
+    /// The release it belongs to, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<u64>,
+    /// Steps of its first plan.
+    pub steps: Vec<super::plan::StepView>,
+}
+
+/// What happens during a run; the `data:` of each SSE message, `event: run`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", tag = "type")]
+pub enum RunEvent {
+    /// A step began.
+    #[serde(rename_all = "camelCase")]
+    Began {
+        /// The step's number.
+        step: u32,
+        /// RFC 3339.
+        at: String,
+    },
+    /// A step ended well.
+    #[serde(rename_all = "camelCase")]
+    Ended {
+        /// The step's number.
+        step: u32,
+        /// RFC 3339.
+        at: String,
+        /// How long it took.
+        millis: u64,
+    },
+    /// A step failed.
+    #[serde(rename_all = "camelCase")]
+    Failed {
+        /// The step's number.
+        step: u32,
+        /// RFC 3339.
+        at: String,
+        /// Why, one line per cause.
+        error: String,
+    },
+    /// Planned again (the world moved, or the daemon was restarted): these are the steps from now on.
+    #[serde(rename_all = "camelCase")]
+    Replanned {
+        /// The new steps.
+        steps: Vec<super::plan::StepView>,
+    },
+    /// The run is over.
+    #[serde(rename_all = "camelCase")]
+    Finished {
+        /// `done`, `failed`, `superseded`.
+        outcome: String,
+        /// What went wrong, explained: phase, replica, probe's answer, exit in words, last log lines, what to do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        explanation: Option<Explanation>,
+        /// Milliseconds from the order to here.
+        millis: u64,
+    },
+}
+
+/// Why something failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// One sentence.
+    pub summary: String,
+    /// The step that failed, in words.
+    #[serde(default)]
+    pub step: Option<String>,
+    /// The replica it is about.
+    #[serde(default)]
+    pub replica: Option<String>,
+    /// What the probe asked and got.
+    #[serde(default)]
+    pub probe: Option<String>,
+    /// How the process ended.
+    #[serde(default)]
+    pub exit: Option<String>,
+    /// Its last log lines.
+    #[serde(default)]
+    pub log: Vec<String>,
+    /// What differs from the last good release, by key.
+    #[serde(default)]
+    pub differs: Vec<String>,
+    /// What still runs.
+    #[serde(default)]
+    pub state: String,
+    /// What to do, one imperative sentence.
+    #[serde(default)]
+    pub help: Option<String>,
+}
+
+/// One release as recorded.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseView {
+    /// Its number.
+    pub number: u64,
+    /// The bundle.
+    pub bundle: String,
+    /// Who.
+    pub actor: String,
+    /// Why.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// When, RFC 3339.
+    pub created: String,
+    /// When it ended, RFC 3339.
+    #[serde(default)]
+    pub finished: Option<String>,
+    /// `running`, `done`, `failed`, `superseded`.
+    pub state: String,
+    /// Whether it is the one that is wanted now.
+    pub current: bool,
+    /// Why it failed.
+    #[serde(default)]
+    pub explanation: Option<Explanation>,
+}

@@ -1,0 +1,224 @@
+//! What all requests share: the stacks' actors, and what belongs to the daemon itself.
+
+use crate::api::ApiError;
+use crate::api::bundle::NewBundle;
+use crate::api::event::Event;
+use crate::api::release::ReleaseView;
+use crate::api::status::Version;
+use crate::logs::Source;
+use crate::settings::Settings;
+use crate::stack::actor::Actor;
+use crate::stack::record::{Record, Running, Wanted};
+use crate::stack::runs::Runs;
+use crate::stack::world::World;
+use crate::stack::{Handle, settle};
+use async_trait::async_trait;
+use axum::body::Body;
+use edge::control::Stats;
+use engine::Engine;
+use futures_util::stream::{self, Stream};
+use jiff::Timestamp;
+use model::stack::Stack;
+use model::{BundleId, StackId};
+use runtime::{Clock, OnError, Tasks};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// User numbers of stacks begin here and are given out in blocks of 65,536: beyond every range that Debian,
+/// systemd and container engines use by default (subordinate ids end at 600,100,000 on a machine with 9,000 users).
+const FIRST_UID: u32 = 0x4000_0000;
+
+/// What all requests share.
+pub struct Daemon {
+    settings: Settings,
+    world: Arc<World>,
+    handles: Mutex<BTreeMap<StackId, Handle>>,
+    started: Timestamp,
+}
+
+impl Daemon {
+    /// A daemon without stacks.
+    pub fn new(settings: Settings, world: Arc<World>) -> Self {
+        let started = world.clock.now();
+        Self { settings, world, handles: Mutex::default(), started }
+    }
+
+    /// The machine.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// Tasks.
+    pub fn tasks(&self) -> &Tasks {
+        &self.world.tasks
+    }
+
+    /// Time.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.world.clock
+    }
+
+    /// Where replicas run.
+    pub fn engine(&self) -> &dyn Engine {
+        &*self.world.engine
+    }
+
+    fn handles(&self) -> MutexGuard<'_, BTreeMap<StackId, Handle>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All stacks.
+    pub fn stacks(&self) -> Vec<Handle> {
+        self.handles().values().cloned().collect()
+    }
+
+    /// One stack.
+    pub fn stack(&self, id: &StackId) -> Result<Handle, ApiError> {
+        let handles = self.handles();
+        let missing = || {
+            let known: Vec<_> = handles.keys().map(|id| format!("`{id}`")).collect();
+            let help = if known.is_empty() {
+                "start it with `mainstay up`".into()
+            } else {
+                format!("known are {}", known.join(", "))
+            };
+            ApiError::new(404, "MS0223", format!("there is no stack `{id}`")).help(help)
+        };
+        handles.get(id).cloned().ok_or_else(missing)
+    }
+
+    /// One stack, made if it is not there.
+    pub async fn stack_or_new(&self, id: &StackId) -> Result<Handle, ApiError> {
+        if let Ok(handle) = self.stack(id) {
+            return Ok(handle);
+        }
+        let record = self.world.new_record(id, FIRST_UID).await?;
+        Ok(self.start(id.clone(), record, None, None))
+    }
+
+    /// Starts the actor of a stack, if it has none.
+    pub fn start(&self, id: StackId, record: Record, wanted: Option<Arc<Stack>>, good: Option<Arc<Stack>>) -> Handle {
+        let mut handles = self.handles();
+        if let Some(handle) = handles.get(&id) {
+            return handle.clone();
+        }
+        let runs = Arc::new(Runs::default());
+        let (handle, orders) = Handle::new(id.clone(), runs.clone());
+        let actor = Actor::new(id.clone(), self.world.clone(), record, wanted, good, runs);
+        self.world.tasks.spawn(&format!("stack {id}"), OnError::StopProcess, move |stop| async move {
+            actor.run(orders, stop).await;
+        });
+        handles.insert(id, handle.clone());
+        handle
+    }
+
+    /// Settles what a record wants and what it falls back to.
+    pub async fn settle(
+        &self,
+        id: &StackId,
+        record: &Record,
+    ) -> Result<(Option<Arc<Stack>>, Option<Arc<Stack>>), ApiError> {
+        let wanted = match &record.wanted {
+            Wanted::Up(running) => Some(self.settled(id, running, record).await?),
+            Wanted::Down(_) => None,
+        };
+        let good = match &record.good {
+            Some(good) if record.release() == Some(good) => wanted.clone(),
+            Some(good) => Some(self.settled(id, good, record).await?),
+            None => None,
+        };
+        Ok((wanted, good))
+    }
+
+    async fn settled(&self, id: &StackId, running: &Running, record: &Record) -> Result<Arc<Stack>, ApiError> {
+        settle::settle(&self.world, id, running, record).await.map(|(stack, _)| Arc::new(stack))
+    }
+
+    /// The daemon itself.
+    pub async fn version(&self) -> Version {
+        Version {
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: rustix::process::getpid().as_raw_nonzero().get().unsigned_abs(),
+            started: self.started.to_string(),
+            state: self.settings.state.display().to_string(),
+            http_port: self.settings.http.port(),
+            edge_pid: self.world.hub.pid().await,
+        }
+    }
+
+    /// The edge's counters; none while it does not answer.
+    pub async fn edge_stats(&self) -> Option<Stats> {
+        self.world.hub.stats().await
+    }
+
+    /// Ends the daemon, and the edge with it if it serves nothing.
+    pub async fn shutdown(&self, edge: bool) -> Result<(), ApiError> {
+        if edge {
+            if !self.world.hub.is_idle().await {
+                return Err(ApiError::new(409, "MS0224", "the edge serves stacks that are up")
+                    .help("take them down first: `mainstay down`"));
+            }
+            self.world.hub.shutdown().await;
+        }
+        self.tasks().token().cancel();
+        Ok(())
+    }
+
+    /// The releases of a stack, newest first.
+    pub async fn releases(&self, id: &StackId) -> Result<Vec<ReleaseView>, ApiError> {
+        self.world.releases(id).await
+    }
+
+    /// The volumes of a stack that exist.
+    pub async fn volumes(&self, id: &StackId) -> Result<Vec<String>, ApiError> {
+        let placed = self.world.engine.observe(id).await.map_err(|error| crate::failed(&error))?;
+        Ok(placed.volumes.iter().map(ToString::to_string).collect())
+    }
+
+    /// Which blobs the store does not have.
+    pub async fn missing_blobs(&self, digests: Vec<String>) -> Result<Vec<String>, ApiError> {
+        self.world.missing_blobs(digests).await
+    }
+
+    /// Takes a blob in.
+    pub async fn put_blob(&self, digest: String, body: Body) -> Result<(), ApiError> {
+        self.world.put_blob(digest, body).await
+    }
+
+    /// Makes a bundle.
+    pub async fn create_bundle(&self, bundle: NewBundle) -> Result<BundleId, ApiError> {
+        self.world.create_bundle(bundle).await
+    }
+
+    /// The event log.
+    pub async fn events(
+        &self,
+        after: Option<u64>,
+        last: Option<usize>,
+        follow: bool,
+        stack: Option<String>,
+    ) -> Result<impl Stream<Item = Event> + use<>, ApiError> {
+        let events = self.world.events(after, last, follow, stack).await?;
+        Ok(stream::unfold(events, |mut events| async { events.recv().await.map(|event| (event, events)) }))
+    }
+
+    /// Where the logs of a stack are found.
+    pub fn log_source(&self, stack: StackId) -> Box<dyn Source> {
+        Box::new(Logs { world: self.world.clone(), stack })
+    }
+}
+
+struct Logs {
+    world: Arc<World>,
+    stack: StackId,
+}
+
+#[async_trait]
+impl Source for Logs {
+    async fn logs(&self) -> Result<BTreeMap<String, PathBuf>, ApiError> {
+        let placed = self.world.engine.observe(&self.stack).await.map_err(|error| crate::failed(&error))?;
+        let path = |id| self.world.engine.log_path(&self.stack, id);
+        Ok(placed.replicas.keys().map(|id| (id.to_string(), path(id))).collect())
+    }
+}

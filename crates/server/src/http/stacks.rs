@@ -1,0 +1,117 @@
+//! Operations on stacks.
+
+use super::{Peer, State};
+use crate::api::ApiError;
+use crate::api::plan::{PlanRequest, PlanView};
+use crate::api::release::{Accepted, DownRequest, ReleaseRequest, ReleaseView, RestartRequest, ScaleRequest};
+use crate::api::status::{HealthDocument, StackStatus, StackSummary};
+use crate::stack::Handle;
+use axum::Json;
+use axum::extract::{Extension, Path};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use model::{ReleaseNumber, StackId};
+
+type Id = Path<(String, String)>;
+type Answer<T> = Result<Json<T>, ApiError>;
+type Order = Result<(StatusCode, Json<Accepted>), ApiError>;
+
+/// Reads the stack's id from the path.
+pub fn stack_id(project: &str, environment: &str) -> Result<StackId, ApiError> {
+    let wrong = |error: model::name::NameError| ApiError::new(400, "MS0202", error.to_string());
+    Ok(StackId { project: project.parse().map_err(wrong)?, environment: environment.parse().map_err(wrong)? })
+}
+
+fn handle(state: &State, (project, environment): &(String, String)) -> Result<Handle, ApiError> {
+    state.stack(&stack_id(project, environment)?)
+}
+
+pub async fn list(state: State) -> Answer<Vec<StackSummary>> {
+    let mut summaries = Vec::new();
+    for handle in state.stacks() {
+        summaries.push(handle.status().await?.summary);
+    }
+    Ok(Json(summaries))
+}
+
+pub async fn show(state: State, Path(id): Id) -> Answer<StackStatus> {
+    Ok(Json(handle(&state, &id)?.status().await?))
+}
+
+pub async fn plan(state: State, Path(id): Id, Json(request): Json<PlanRequest>) -> Answer<PlanView> {
+    let bundle = super::bundles::bundle_id(&request.bundle)?;
+    let handle = state.stack_or_new(&stack_id(&id.0, &id.1)?).await?;
+    Ok(Json(handle.plan(bundle).await?))
+}
+
+pub async fn release(
+    state: State,
+    Path(id): Id,
+    Extension(peer): Extension<Peer>,
+    Json(request): Json<ReleaseRequest>,
+) -> Order {
+    let handle = state.stack_or_new(&stack_id(&id.0, &id.1)?).await?;
+    let actor = request.actor.clone().unwrap_or(peer.name);
+    Ok((StatusCode::ACCEPTED, Json(handle.release(request, actor).await?)))
+}
+
+pub async fn down(
+    state: State,
+    Path(id): Id,
+    Extension(peer): Extension<Peer>,
+    Json(request): Json<DownRequest>,
+) -> Order {
+    Ok((StatusCode::ACCEPTED, Json(handle(&state, &id)?.down(request, peer.name).await?)))
+}
+
+pub async fn restart(
+    state: State,
+    Path(id): Id,
+    Extension(peer): Extension<Peer>,
+    Json(request): Json<RestartRequest>,
+) -> Order {
+    Ok((StatusCode::ACCEPTED, Json(handle(&state, &id)?.restart(request, peer.name).await?)))
+}
+
+pub async fn scale(
+    state: State,
+    Path(id): Id,
+    Extension(peer): Extension<Peer>,
+    Json(request): Json<ScaleRequest>,
+) -> Order {
+    Ok((StatusCode::ACCEPTED, Json(handle(&state, &id)?.scale(request, peer.name).await?)))
+}
+
+pub async fn releases(state: State, Path(id): Id) -> Answer<Vec<ReleaseView>> {
+    Ok(Json(state.releases(handle(&state, &id)?.id()).await?))
+}
+
+pub async fn release_of(
+    state: State,
+    Path((project, environment, number)): Path<(String, String, u64)>,
+) -> Answer<ReleaseView> {
+    let handle = handle(&state, &(project, environment))?;
+    let number = ReleaseNumber(number);
+    let mut all = state.releases(handle.id()).await?;
+    let at = all.iter().position(|release| release.number == number.0);
+    let missing = || ApiError::new(404, "MS0203", format!("`{}` has no release {number}", handle.id()));
+    at.map(|at| Json(all.swap_remove(at))).ok_or_else(missing)
+}
+
+pub async fn volumes(state: State, Path(id): Id) -> Answer<Vec<String>> {
+    Ok(Json(state.volumes(handle(&state, &id)?.id()).await?))
+}
+
+pub async fn health(state: State, Path(id): Id) -> Result<Response, ApiError> {
+    Ok(document(handle(&state, &id)?.health().await?))
+}
+
+pub async fn ready(state: State, Path(id): Id) -> Result<Response, ApiError> {
+    Ok(document(handle(&state, &id)?.health().await?))
+}
+
+/// The document with its status: 503 when degraded.
+pub fn document(document: HealthDocument) -> Response {
+    let status = if document.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(document)).into_response()
+}

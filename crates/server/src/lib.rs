@@ -1,0 +1,29 @@
+//! The daemon: reconcile loops, the HTTP API, live streams.
+//!
+//! Owns one actor per stack ([`stack`]), the link to the edge ([`edge_link`]) and the API over a unix socket
+//! ([`http`], whose wire form is [`api`]). It may be killed at any time: what is durable lies in the store, what
+//! runs is observed again, and replicas and edge live on. Start with [`serve`], then [`stack::actor`].
+
+pub mod api;
+mod commands;
+pub mod daemon;
+mod edge_link;
+mod exec;
+pub mod http;
+mod logs;
+pub mod openapi;
+pub mod settings;
+pub mod stack;
+mod start;
+mod view;
+
+pub use settings::{SOCKET, Settings};
+pub use start::{ServeError, Wiring, serve};
+
+use api::ApiError;
+pub use runtime::tasks::chain;
+
+/// The answer for something that failed on our side.
+fn failed(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    ApiError::new(500, "MS0217", chain(error)).help("look at the daemon's log and at `mainstay events`")
+}

@@ -1,0 +1,28 @@
+//! One stack: what is wanted of it, and the actor that makes it so.
+//!
+//! ```text
+//! order ──► actor ──► record (durable) ──► converge: observe → reconcile → check → apply ─┐
+//!             ▲                                       ▲                                   │
+//!             └── crash, probe change, back-off over ─┴──────────── until the plan is empty
+//! ```
+//! A reconciler: it is woken by orders, by signals of engine and probes and by the plan's own `wake_at`, and has no
+//! input but the record and what it observes. Killed at any point, the next daemon reads the record and goes on.
+//! Start with [`actor`].
+
+pub mod actor;
+pub mod blobs;
+pub mod converge;
+mod durable;
+pub mod explain;
+pub mod handle;
+mod journal;
+pub mod one_off;
+mod orders;
+pub mod ports;
+pub mod record;
+pub mod runs;
+pub mod settle;
+mod stored;
+pub mod world;
+
+pub use handle::Handle;

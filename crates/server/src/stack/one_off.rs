@@ -1,0 +1,52 @@
+//! One-off replicas: a replica of a service that idles, so that a command can be run in it.
+
+use model::project::{Role, Runs, Template};
+use model::stack::{Stack, Target};
+use model::{NetworkName, ReplicaId, Slot};
+use plan::Observed;
+use plan::action::replica::Start;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Slots of one-off replicas begin here; the planner leaves them alone.
+pub const FIRST_SLOT: u32 = plan::FIRST_ONE_OFF_SLOT;
+
+/// The lowest free slot for a one-off replica of a service.
+pub fn slot(service: &model::ServiceName, have: &Observed) -> Slot {
+    let mut slot = Slot::new(FIRST_SLOT).expect("the first slot of one-off replicas is above 0");
+    while have.placed.replicas.contains_key(&ReplicaId::new(service.clone(), slot)) {
+        slot = slot.next();
+    }
+    slot
+}
+
+/// A free address on each network of a service; never its stable one, even where it is direct.
+///
+/// Errors: the network that has none left.
+pub fn addresses(
+    stack: &Stack,
+    target: &Target,
+    have: &Observed,
+) -> Result<BTreeMap<NetworkName, Ipv4Addr>, NetworkName> {
+    let taken: BTreeSet<_> = have.placed.replicas.values().flat_map(|replica| replica.addresses.values()).collect();
+    let networks = target.template.networks.keys().filter_map(|name| Some((name, stack.networks.get(name)?)));
+    let free = networks.map(|(name, subnet)| {
+        let address = subnet.replica_addresses().find(|address| !taken.contains(address));
+        address.map(|address| (name.clone(), address)).ok_or_else(|| name.clone())
+    });
+    free.collect()
+}
+
+/// Makes the replica idle; gives the service's own command, where it is known.
+pub fn idle(start: &mut Start) -> Option<Vec<String>> {
+    let template = Template::clone(&start.template);
+    let (own, artifacts) = match &template.runs {
+        Runs::Process { command, artifacts } => (Some(command.clone()), artifacts.clone()),
+        _ => (None, Vec::new()),
+    };
+    let command = vec!["/bin/sleep".into(), "infinity".into()];
+    start.role = Role::Job;
+    start.template = Arc::new(Template { runs: Runs::Process { command, artifacts }, ..template });
+    own
+}

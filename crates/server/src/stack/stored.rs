@@ -1,0 +1,191 @@
+//! The durable form of a record, versioned.
+//!
+//! What is wanted, scaled and restarted lies in the store's own columns; this is the rest.
+
+use super::record::{Kind, OpenRun, Record, Running, Wanted};
+use jiff::Timestamp;
+use model::{ReleaseNumber, StackId};
+use plan::allocate::Allocation;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use store::{Desire, StackState};
+
+/// The version written; every version is read.
+const VERSION: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Rest {
+    v: u32,
+    wanted: Option<Release>,
+    good: Option<Release>,
+    up_since: Option<Timestamp>,
+    last_run: u64,
+    open: Option<Open>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Release {
+    release: u64,
+    bundle: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Open {
+    run: u64,
+    kind: String,
+    release: Option<u64>,
+    actor: String,
+    since: Timestamp,
+}
+
+/// The name of the setting that holds the rest of a stack's record.
+pub fn key(id: &StackId) -> String {
+    format!("record/{id}")
+}
+
+/// What the store's own columns hold.
+pub fn desire(record: &Record) -> Desire {
+    let (release, down) = match &record.wanted {
+        Wanted::Up(running) => (Some(running.release), None),
+        Wanted::Down(volumes) => (None, Some(volumes.clone())),
+    };
+    Desire { release, down, asked_at: record.asked_at, scale: record.scale.clone(), restart: record.restart.clone() }
+}
+
+/// The rest as bytes.
+pub fn rest(record: &Record) -> Vec<u8> {
+    let release = |running: &Running| Release { release: running.release.0, bundle: running.bundle.to_string() };
+    let open = record.open.as_ref().map(|open| Open {
+        run: open.run,
+        kind: kind_name(open.kind).into(),
+        release: match open.kind {
+            Kind::Release(number) => Some(number.0),
+            _ => None,
+        },
+        actor: open.actor.clone(),
+        since: open.since,
+    });
+    let rest = Rest {
+        v: VERSION,
+        wanted: record.release().map(release),
+        good: record.good.as_ref().map(release),
+        up_since: record.up_since,
+        last_run: record.last_run,
+        open,
+    };
+    serde_json::to_vec(&rest).expect("a record is plain data")
+}
+
+/// A record from what is stored.
+///
+/// Errors: why the stored form cannot be read, in words.
+pub fn read(state: StackState, rest: Option<&[u8]>) -> Result<Record, String> {
+    let mut record = Record::new(state.uid_base, state.desire.asked_at);
+    record.scale = state.desire.scale;
+    record.restart = state.desire.restart;
+    if let Some(text) = &state.allocation {
+        record.allocation = Allocation::from_text(text).map_err(|error| error.to_string())?;
+    }
+    let Some(rest) = rest else {
+        return Ok(record);
+    };
+    let rest: Rest = serde_json::from_slice(rest).map_err(|error| error.to_string())?;
+    if rest.v > VERSION {
+        return Err(format!("it was written by a newer version (form {}, this one reads {VERSION})", rest.v));
+    }
+    record.good = rest.good.map(running).transpose()?;
+    record.up_since = rest.up_since;
+    record.last_run = rest.last_run;
+    record.open = rest.open.map(open).transpose()?;
+    record.wanted = match (state.desire.down, rest.wanted) {
+        (None, Some(release)) => Wanted::Up(running(release)?),
+        (down, _) => Wanted::Down(down.unwrap_or_else(BTreeSet::new)),
+    };
+    Ok(record)
+}
+
+fn running(release: Release) -> Result<Running, String> {
+    let bundle = release.bundle.parse().map_err(|error: model::id::IdError| error.to_string())?;
+    Ok(Running { release: ReleaseNumber(release.release), bundle })
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Release(_) => "release",
+        Kind::Down => "down",
+        Kind::Restart => "restart",
+        Kind::Scale => "scale",
+        Kind::Repair => "repair",
+    }
+}
+
+fn open(open: Open) -> Result<OpenRun, String> {
+    let kind = match (open.kind.as_str(), open.release) {
+        ("release", Some(number)) => Kind::Release(ReleaseNumber(number)),
+        ("down", _) => Kind::Down,
+        ("restart", _) => Kind::Restart,
+        ("scale", _) => Kind::Scale,
+        ("repair", _) => Kind::Repair,
+        (other, _) => return Err(format!("it has a run of kind `{other}`")),
+    };
+    Ok(OpenRun { run: open.run, kind, actor: open.actor, since: open.since })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::EnvironmentName;
+    use std::collections::BTreeMap;
+
+    fn record() -> Record {
+        let bundle = "b".repeat(64).parse().expect("64 hexadecimal digits");
+        let running = Running { release: ReleaseNumber(3), bundle };
+        let mut record = Record::new(7, Timestamp::UNIX_EPOCH);
+        record.wanted = Wanted::Up(running.clone());
+        record.good = Some(running);
+        record.last_run = 9;
+        record.scale = BTreeMap::from([("api".parse().expect("legal"), 3)]);
+        record.open = Some(OpenRun {
+            run: 9,
+            kind: Kind::Release(ReleaseNumber(3)),
+            actor: "root".into(),
+            since: Timestamp::UNIX_EPOCH,
+        });
+        record
+    }
+
+    fn state(record: &Record) -> StackState {
+        let environment: EnvironmentName = "production".parse().expect("legal");
+        StackState {
+            id: StackId { project: "shop".parse().expect("legal"), environment },
+            uid_base: record.uid_base,
+            generation: plan::Generation(1),
+            desire: desire(record),
+            allocation: Some(record.allocation.to_text()),
+            created_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_record_reads_what_it_wrote() {
+        let record = record();
+        assert_eq!(read(state(&record), Some(&rest(&record))), Ok(record.clone()));
+        let down =
+            Record { wanted: Wanted::Down(BTreeSet::from(["data".parse().expect("legal")])), open: None, ..record };
+        assert_eq!(read(state(&down), Some(&rest(&down))), Ok(down));
+    }
+
+    #[test]
+    fn the_first_stored_form_is_still_read() {
+        let first = br#"{"v":1,"wanted":null,"good":null,"up_since":null,"last_run":4,"open":null}"#;
+        let record = Record::new(7, Timestamp::UNIX_EPOCH);
+        assert_eq!(read(state(&record), Some(first)).map(|record| record.last_run), Ok(4));
+    }
+
+    #[test]
+    fn a_newer_form_is_refused_and_not_guessed_at() {
+        let newer = br#"{"v":2,"wanted":null,"good":null,"up_since":null,"last_run":0,"open":null}"#;
+        let error = read(state(&record()), Some(newer)).expect_err("it is newer");
+        assert!(error.contains("newer version"), "{error}");
+    }
+}

@@ -1,0 +1,292 @@
+//! The life of the daemon: lock, open, find the edge, take up every stack, serve, stop.
+
+use crate::commands::Commands;
+use crate::daemon::Daemon;
+use crate::edge_link::hub::{Found, Hub};
+use crate::edge_link::process::{LaunchError, Launcher};
+use crate::edge_link::table::{Memo, StackRouting};
+use crate::http;
+use crate::settings::Settings;
+use crate::stack::blobs;
+use crate::stack::world::World;
+use engine::Engine;
+use model::stack::Stack;
+use model::{ReplicaId, StackId};
+use plan::Observed;
+use plan::observed::Health;
+use probe::Probes;
+use runtime::files::{self, FileError};
+use runtime::sockets::{self, ListenError};
+use runtime::tasks::Backoff;
+use runtime::{CancellationToken, Clock, OnError, Rng, Signals, Tasks};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use store::bundles::BundleError;
+use store::{Bundles, NewEvent, Store, StoreError};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, watch};
+
+/// How long a shutdown may take before it is cut short.
+const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// So many events may be on their way into the log.
+const EVENTS: usize = 4096;
+
+/// How long the first answers of probes are waited for after an adoption.
+const FIRST_ANSWERS: Duration = Duration::from_secs(3);
+
+/// What the binary picks for the daemon.
+pub struct Wiring {
+    /// Where replicas run.
+    pub engine: Arc<dyn Engine>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Tasks; their end is the daemon's.
+    pub tasks: Tasks,
+    /// Randomness.
+    pub rng: Rng,
+}
+
+/// Why the daemon does not run, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A folder could not be made or read.
+    #[error("could not prepare the daemon's folders")]
+    Folder(#[source] FileError),
+    /// The state could not be opened.
+    #[error("could not open the state")]
+    Store(#[source] StoreError),
+    /// The bundles could not be opened.
+    #[error("could not open the bundles")]
+    Bundles(#[source] BundleError),
+    /// The edge could not be found or started.
+    #[error("could not get an edge")]
+    Edge(#[source] LaunchError),
+    /// The socket could not be made.
+    #[error("could not make the daemon's socket")]
+    Socket(#[source] ListenError),
+    /// The socket could not be taken over by the runtime.
+    #[error("could not serve the daemon's socket")]
+    Serve(#[source] std::io::Error),
+    /// Signals could not be listened for.
+    #[error("could not listen for signals")]
+    Signals(#[source] std::io::Error),
+    /// A task the daemon cannot live without has failed.
+    #[error("the daemon cannot go on")]
+    Task(#[source] Arc<runtime::tasks::Failure>),
+}
+
+impl ServeError {
+    /// What to do about it, one imperative sentence, when there is something to say.
+    pub fn cure(&self) -> Option<String> {
+        match self {
+            Self::Folder(error) => error.cure().map(str::to_owned),
+            Self::Store(error) => error.cure(),
+            Self::Bundles(error) => error.cure(),
+            _ => None,
+        }
+    }
+}
+
+/// Runs the daemon until it is told to stop.
+pub async fn serve(settings: Settings, wiring: Wiring) -> Result<(), ServeError> {
+    // Everybody in the group may reach the socket; the folders beside it stay ours.
+    files::create_dir(&settings.run, 0o755).map_err(ServeError::Folder)?;
+    let mut signals = Signals::listen().map_err(ServeError::Signals)?;
+    let tasks = wiring.tasks.clone();
+    let (daemon, keepers) = prepare(&settings, wiring).await?;
+    let daemon = Arc::new(daemon);
+    let memos = daemon.world().hub.connect().await.map_err(ServeError::Edge)?;
+    adopt(&daemon, memos).await;
+    spawn_watchers(&daemon);
+    let listener = sockets::listen_unix(&settings.socket(), 0o660, crate::http::group()).map_err(ServeError::Socket)?;
+    listener.set_nonblocking(true).map_err(ServeError::Serve)?;
+    let listener = UnixListener::from_std(listener).map_err(ServeError::Serve)?;
+    let (router, serving, time) = (http::router(daemon.clone()), tasks.clone(), daemon.world().clock.clone());
+    tasks.spawn("api", OnError::StopProcess, move |stop| http::serve(listener, router, serving, time, stop));
+    daemon.world().event_of_daemon("daemon.started", format!("version {}", env!("CARGO_PKG_VERSION")));
+    tracing::info!(socket = %settings.socket().display(), "serving");
+    let failure = tokio::select! {
+        failure = tasks.stopped() => failure,
+        _ = signals.next() => None,
+        () = tasks.token().cancelled() => None,
+    };
+    tracing::info!("stopping");
+    tokio::select! {
+        late = tasks.shutdown(SHUTDOWN) => if !late.is_empty() {
+            tracing::warn!(?late, "tasks did not end in time");
+        },
+        _ = signals.next() => tracing::warn!("told twice: stopping at once"),
+    }
+    for tasks in [keepers.events, keepers.store] {
+        tasks.shutdown(SHUTDOWN).await;
+    }
+    failure.map_or(Ok(()), |failure| Err(ServeError::Task(failure)))
+}
+
+/// What outlives the other tasks, so that what they hand in last is still written.
+struct Keepers {
+    store: Tasks,
+    events: Tasks,
+}
+
+async fn prepare(settings: &Settings, wiring: Wiring) -> Result<(Daemon, Keepers), ServeError> {
+    let Wiring { engine, clock, tasks, rng } = wiring;
+    let keeper = Tasks::new(clock.clone());
+    let owner = format!("mainstay daemon, process {}", rustix::process::getpid().as_raw_nonzero());
+    let opened = Store::open(&settings.state, &owner, &keeper, &rng).await.map_err(ServeError::Store)?;
+    files::create_dir(&settings.logs(), 0o700).map_err(ServeError::Folder)?;
+    let bundles = Bundles::open(&settings.state, opened.keys.clone()).map_err(ServeError::Bundles)?;
+    let launcher = Launcher {
+        program: settings.program.clone(),
+        socket: settings.edge_socket(),
+        logs: settings.logs(),
+        user: settings.edge_user,
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+    };
+    let trees = bundles.clone();
+    let hub = Hub::new(settings.http, Box::new(move |bundle| blobs::folder(&trees, bundle)), launcher);
+    let probes = Probes::new(&tasks, clock.clone(), Arc::new(Commands { engine: engine.clone() }));
+    let (events, waiting) = mpsc::channel(EVENTS);
+    let store = opened.store.clone();
+    let scribe = keeper.child("events");
+    scribe.spawn("write events", OnError::Log, move |stop| write_events(store, waiting, stop));
+    let world = World {
+        engine,
+        hub,
+        probes,
+        store: opened.store,
+        keys: opened.keys,
+        bundles,
+        clock,
+        tasks,
+        http_port: settings.http.port(),
+        events,
+        pulse: watch::Sender::new(0),
+    };
+    Ok((Daemon::new(settings.clone(), Arc::new(world)), Keepers { store: keeper, events: scribe }))
+}
+
+async fn write_events(store: Store, mut events: mpsc::Receiver<(Option<StackId>, NewEvent)>, stop: CancellationToken) {
+    loop {
+        // After the stop no new ones are waited for; those that are here are written.
+        let next = match stop.run_until_cancelled(events.recv()).await {
+            Some(next) => next,
+            None => events.try_recv().ok(),
+        };
+        let Some((stack, event)) = next else {
+            return;
+        };
+        let written = store.run("write an event", move |tx| tx.append_event(stack.as_ref(), event)).await;
+        if let Err(error) = written {
+            tracing::error!(error = crate::chain(&error), "could not write an event down");
+        }
+    }
+}
+
+/// Takes up every stack that an earlier daemon left.
+///
+/// All of them before the first actor runs: the edge is given one table for all, and a stack that were missing
+/// in it would be cut off.
+async fn adopt(daemon: &Arc<Daemon>, memos: BTreeMap<StackId, Found>) {
+    let world = daemon.world();
+    let records = match world.records().await {
+        Ok(records) => records,
+        Err(error) => {
+            tracing::error!(error = error.message, "could not read the stacks");
+            return;
+        }
+    };
+    let mut found = Vec::new();
+    for (id, record) in records {
+        match daemon.settle(&id, &record).await {
+            Ok((wanted, good)) => found.push((id, record, wanted, good)),
+            Err(error) => world.event(&id, "stack", "stack.unreadable", "mainstay", error.message),
+        }
+    }
+    for (id, _, wanted, good) in &found {
+        if let Some((memo, ready)) = memos.get(id) {
+            let have = look_first(world, id, wanted.as_deref()).await;
+            world.hub.restore(id, restore(memo, ready, [wanted, good], have)).await;
+        }
+    }
+    for (id, record, wanted, good) in found {
+        daemon.start(id, record, wanted, good);
+    }
+}
+
+/// Asks every replica once before anything is decided about it.
+async fn look_first(world: &World, id: &StackId, wanted: Option<&Stack>) -> Observed {
+    match world.observe(id, wanted).await {
+        Ok(have) => {
+            if !world.probes.all_asked(id, FIRST_ANSWERS).await {
+                tracing::warn!(stack = %id, "some probes have not answered yet");
+            }
+            have
+        }
+        Err(error) => {
+            tracing::error!(stack = %id, error = crate::chain(&error), "could not observe a stack");
+            Observed::default()
+        }
+    }
+}
+
+fn restore(memo: &Memo, ready: &BTreeSet<ReplicaId>, stacks: [&Option<Arc<Stack>>; 2], have: Observed) -> StackRouting {
+    let of = |release: Option<u64>| stacks.into_iter().flatten().find(|stack| Some(stack.release.0) == release);
+    let hash = memo.hash.as_ref().and_then(|hash| hash.parse().ok());
+    // By its hash first: a release that routes as the one before it settles nothing, so the edge remembers the number
+    // of a release that may be neither wanted nor the last good one.
+    let same = |stack: &&Arc<Stack>| hash == Some(plan::routing::routing_hash(stack));
+    let settled = stacks.into_iter().flatten().find(same).or_else(|| of(memo.release));
+    let not_ready = || Health::Unready("not ready before the daemon came back".into());
+    let health = have
+        .placed
+        .replicas
+        .keys()
+        .map(|id| (id.clone(), if ready.contains(id) { Health::Ready } else { not_ready() }));
+    StackRouting {
+        settled: settled.cloned().zip(hash),
+        opened: of(memo.opened).cloned(),
+        routed: memo.routed.iter().filter_map(|id| id.parse().ok()).collect(),
+        health: health.collect(),
+        replicas: have.placed.replicas,
+        ..StackRouting::default()
+    }
+}
+
+/// Wakes actors when something happens, and keeps the edge alive.
+fn spawn_watchers(daemon: &Arc<Daemon>) {
+    let tasks = daemon.tasks();
+    let watcher = daemon.clone();
+    tasks.spawn("watch the engine", OnError::StopProcess, move |stop| async move {
+        while let Some(id) = stop.run_until_cancelled(watcher.world().engine.changed()).await {
+            wake(&watcher, &id);
+        }
+    });
+    let watcher = daemon.clone();
+    tasks.spawn("watch the probes", OnError::StopProcess, move |stop| async move {
+        let mut version = watcher.world().probes.version();
+        while let Some(Ok(())) = stop.run_until_cancelled(version.changed()).await {
+            watcher.world().beat();
+            watcher.stacks().iter().for_each(crate::stack::Handle::look);
+        }
+    });
+    let watcher = daemon.clone();
+    let backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_secs(5) };
+    tasks.supervise("watch the edge", backoff, move |stop| {
+        let daemon = watcher.clone();
+        async move {
+            let tell = |text: String| daemon.world().event_of_daemon("edge.lost", text);
+            stop.run_until_cancelled(daemon.world().hub.supervise(tell)).await;
+        }
+    });
+}
+
+fn wake(daemon: &Daemon, id: &StackId) {
+    daemon.world().beat();
+    if let Ok(handle) = daemon.stack(id) {
+        handle.look();
+    }
+}
