@@ -1,0 +1,161 @@
+//! The commands: one file each, from resolved settings to an exit code.
+//!
+//! Owns what they have in common: [`Context`], and the way from the command line to a command. Never prints except
+//! through [`Ui`].
+
+pub mod args;
+pub mod settings;
+
+mod completions;
+mod config;
+mod down;
+mod events;
+mod exec;
+mod explain;
+mod health;
+mod init;
+mod logs;
+mod order;
+mod plan;
+mod releases;
+mod serve;
+mod service;
+mod status;
+mod up;
+mod validate;
+mod version;
+
+use crate::client::Client;
+use crate::declaration::{self, Declaration};
+use crate::exit::{Exit, Failure};
+use crate::ui::Ui;
+use args::{Cli, Command};
+use clap::{CommandFactory as _, FromArgMatches as _};
+use model::StackId;
+use settings::Settings;
+
+pub use serve::{edge, serve};
+
+/// The environment of a project that names none.
+const DEFAULT_ENVIRONMENT: &str = "development";
+
+/// What every command works with.
+#[derive(Debug)]
+pub struct Context {
+    /// Where things are said.
+    pub ui: Ui,
+    /// What was asked for.
+    pub settings: Settings,
+    client: Client,
+}
+
+impl Context {
+    /// The context of these settings.
+    pub fn new(ui: Ui, settings: Settings) -> Self {
+        let client = Client::new(settings.socket.value.clone());
+        Self { ui, settings, client }
+    }
+
+    /// The daemon.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The project's declaration without errors; what is wrong with it is shown.
+    pub fn declaration(&self) -> Result<Declaration, Failure> {
+        declaration::load(&self.settings)?.checked(&self.ui, self.ui.verbose)
+    }
+
+    /// The stack that is meant: as typed, else the project's we are in.
+    pub fn stack(&self) -> Result<StackId, Failure> {
+        match &self.settings.project {
+            Some(project) => {
+                let environment = self.settings.environment.value.as_deref().unwrap_or(DEFAULT_ENVIRONMENT);
+                let wrong = |error: model::name::NameError| Failure::usage(error.to_string());
+                Ok(StackId {
+                    project: project.parse().map_err(wrong)?,
+                    environment: environment.parse().map_err(wrong)?,
+                })
+            }
+            None => declaration::load(&self.settings)?.stack(&self.ui),
+        }
+    }
+}
+
+/// The command line with the short options that some commands use for themselves.
+///
+/// `-f` is `--file` everywhere except in `logs` and `events`, where it is `--follow`; `-e` is `--environment` everywhere
+/// except in `exec` and `run`, where it is `--env`; `-u`, `-p` and the rest never clash. The long forms work everywhere.
+pub fn command() -> clap::Command {
+    let mut top = Cli::command();
+    let clashes = [("logs", "file"), ("events", "file"), ("exec", "environment"), ("run", "environment")];
+    for (name, id) in clashes {
+        let global = top.get_arguments().find(|arg| arg.get_id() == id).cloned();
+        let global = global.expect("it is an option of every command").short(None);
+        top = top.mut_subcommand(name, |command| command.arg(global));
+    }
+    top
+}
+
+/// Reads the command line; help, versions and mistakes end the program here.
+pub fn parse() -> Cli {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// Runs a command that talks to the daemon or to nobody.
+pub async fn run(command: Command, cx: &Context) -> Result<Exit, Failure> {
+    match command {
+        Command::Init(args) => init::run(&args, cx),
+        Command::Validate => validate::run(cx),
+        Command::Config(args) => config::run(&args, cx),
+        Command::Plan(args) => plan::run(&args, cx).await,
+        Command::Up(args) => up::run(&args, cx).await,
+        Command::Down(args) => down::run(&args, cx).await,
+        Command::Status => status::run(cx).await,
+        Command::Logs(args) => logs::run(&args, cx).await,
+        Command::Restart(args) => order::restart(&args, cx).await,
+        Command::Scale(args) => order::scale(&args, cx).await,
+        Command::Exec(args) => exec::exec(args, cx).await,
+        Command::Run(args) => exec::run(args, cx).await,
+        Command::Health => health::run(cx).await,
+        Command::Events(args) => events::run(&args, cx).await,
+        Command::Releases(args) => releases::run(&args, cx).await,
+        Command::Explain(args) => explain::run(&args, cx).await,
+        Command::Service(args) => service::run(&args, cx),
+        Command::Completions(args) => completions::run(&args, cx),
+        Command::Version => version::run(cx).await,
+        Command::Serve(_) | Command::Edge(_) => unreachable!("main runs the processes itself"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &str) -> Cli {
+        let matches = command().try_get_matches_from(words.split(' ')).expect("legal");
+        Cli::from_arg_matches(&matches).expect("legal")
+    }
+
+    #[test]
+    fn short_options_mean_what_the_command_says() {
+        command().debug_assert();
+        let cli = parse("mainstay -f a.yaml -e staging logs -f api");
+        assert_eq!(cli.global.file, [std::path::PathBuf::from("a.yaml")]);
+        assert_eq!(cli.global.environment.as_deref(), Some("staging"));
+        assert!(matches!(cli.command, Command::Logs(logs) if logs.follow && logs.targets == ["api"]));
+
+        let cli = parse("mainstay exec -e A=1 --environment staging api.1 -- sh -c -e");
+        assert_eq!(cli.global.environment.as_deref(), Some("staging"));
+        let Command::Exec(exec) = cli.command else { panic!("exec") };
+        assert_eq!(
+            (exec.how.variables, exec.argv),
+            (vec!["A=1".to_owned()], ["sh", "-c", "-e"].map(str::to_owned).to_vec())
+        );
+
+        let cli = parse("mainstay up -e production -f x.yaml");
+        assert_eq!(cli.global.environment.as_deref(), Some("production"));
+        assert_eq!(cli.global.file.len(), 1);
+    }
+}

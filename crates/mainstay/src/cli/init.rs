@@ -1,0 +1,172 @@
+//! `mainstay init`: a commented mainstay.yaml for a Compose project that is there, or a small new project.
+//!
+//! Writes nothing when one of the files is there already, unless told to.
+
+use super::Context;
+use super::args::Init;
+use super::settings::PROJECT_FILES;
+use crate::declaration;
+use crate::exit::{Exit, Failure};
+use crate::ui::paint::Tone;
+use model::project::{Project, Runs};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Ports that speak no HTTP: nothing there is for a browser.
+const NO_HTTP: [u16; 14] = [21, 22, 25, 53, 1433, 1521, 3306, 4222, 5432, 5672, 6379, 9092, 11211, 27017];
+
+pub fn run(args: &Init, cx: &Context) -> Result<Exit, Failure> {
+    let folder = &cx.settings.directory.value;
+    let is_compose = |name: &&&str| name.contains("compose") && folder.join(name).exists();
+    let files = match PROJECT_FILES.iter().find(is_compose) {
+        Some(_) => vec![("mainstay.yaml", beside_compose(cx, args.force)?)],
+        None => small_project(folder),
+    };
+    if !args.force
+        && let Some((there, _)) = files.iter().find(|(name, _)| folder.join(name).exists())
+    {
+        return Err(self::there(there));
+    }
+    for (name, text) in &files {
+        let path = folder.join(name);
+        if let Some(parent) = path.parent() {
+            runtime::files::create_dir(parent, 0o755).map_err(|error| Failure::of(&error))?;
+        }
+        runtime::files::write(&path, text.as_bytes(), 0o644).map_err(|error| Failure::of(&error))?;
+        cx.ui.note(format!("{} wrote {name}", cx.ui.err.tone(Tone::Good, "✔")));
+    }
+    if cx.ui.json {
+        cx.ui.json(&files.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    }
+    cx.ui.next("`mainstay validate` checks the files, `mainstay up` brings the project up");
+    Ok(Exit::Done)
+}
+
+fn there(name: &str) -> Failure {
+    Failure::usage(format!("{name} is there already; nothing was written"))
+        .help("keep it, or overwrite it with `--force`")
+}
+
+fn beside_compose(cx: &Context, force: bool) -> Result<String, Failure> {
+    // Before the files are judged: with a policy that is there nothing will be written anyway.
+    if cx.settings.directory.value.join("mainstay.yaml").exists() && !force {
+        return Err(there("mainstay.yaml"));
+    }
+    let declaration = declaration::load(&cx.settings)?.checked(&cx.ui, false)?;
+    Ok(policy(&declaration.project))
+}
+
+fn policy(project: &Project) -> String {
+    let name = &project.name;
+    let mut text = String::new();
+    let mut line = |line: &str| writeln!(text, "{line}").expect("a String takes everything");
+    line(&format!("# How {name} is operated. All of it is optional; compose.yaml says what runs."));
+    line(&format!("project: {name}"));
+    line("");
+    line("# Where it runs. `mainstay -e production up` chooses one; without a choice it is development.");
+    line("environments:");
+    line("  development: {}");
+    line("  # production:");
+    line("  #   variables: { DOMAIN: example.org }");
+    line("  #   replicas: { SERVICE: 2 }");
+    line("");
+    line("# What is reached under which host and path, on the machine's HTTP port.");
+    match front(project) {
+        Some((service, port)) => {
+            line("routes:");
+            line(&format!("  - host: \"${{DOMAIN:-{name}.localhost}}\""));
+            line("    paths:");
+            line(&format!("      /: \"{service}:{port}\""));
+        }
+        None => {
+            line("# routes:");
+            line(&format!("#   - host: \"${{DOMAIN:-{name}.localhost}}\""));
+            line("#     paths: { /: \"SERVICE:PORT\" }");
+        }
+    }
+    line("");
+    line("# How services run without a container: what is built, what of the project they see, what is run.");
+    line("# Well-known images (postgres, redis …) need nothing here: the machine's own programs run.");
+    let built = project.services.iter().filter(|(_, service)| matches!(service.template.runs, Runs::BuildOnly));
+    let mut names: Vec<&str> = built.map(|(name, _)| name.as_str()).collect();
+    if names.is_empty() {
+        names.push("SERVICE");
+    }
+    line("# processes:");
+    for name in names {
+        line(&format!("#   {name}:"));
+        line("#     build: make");
+        line(&format!("#     artifacts: [bin/{name}]"));
+        line(&format!("#     command: [bin/{name}]"));
+    }
+    line("");
+    line(
+        "# When a replica gets traffic (ready), and when it is replaced (live). Compose's healthcheck counts as ready.",
+    );
+    line("# probes:");
+    line("#   SERVICE:");
+    line("#     ready: { http: /ready, port: 3000, interval: 1s }");
+    line("#     live: { http: /live, port: 3000, interval: 5s }");
+    text
+}
+
+// The service that a browser would be pointed at: one that publishes a port which may speak HTTP.
+fn front(project: &Project) -> Option<(&str, u16)> {
+    let ports = project
+        .services
+        .iter()
+        .flat_map(|(name, service)| service.published.iter().map(move |port| (name.as_str(), port.target)));
+    let mut may: Vec<(&str, u16)> = ports.filter(|(_, port)| !NO_HTTP.contains(port)).collect();
+    may.sort_by_key(|(name, port)| (*port != 80, *port != 8080, name.to_owned()));
+    may.first().copied()
+}
+
+fn small_project(folder: &Path) -> Vec<(&'static str, String)> {
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_lowercase();
+    let kept: String =
+        name.chars().filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(*c)).collect();
+    let name = match kept.trim_start_matches(['-', '_']) {
+        "" => "app",
+        name => &name[..name.len().min(63)],
+    };
+    vec![
+        ("compose.yaml", COMPOSE.replace("NAME", name)),
+        ("mainstay.yaml", POLICY.replace("NAME", name)),
+        ("public/index.html", PAGE.replace("NAME", name)),
+    ]
+}
+
+const COMPOSE: &str = "\
+# What runs: a Compose file, as `docker compose` reads it.
+name: NAME
+
+services:
+  web:
+    image: nginx:1
+    expose: [\"80\"]
+    volumes:
+      - ./public:/usr/share/nginx/html:ro
+";
+
+const POLICY: &str = "\
+# How NAME is operated. All of it is optional; compose.yaml says what runs.
+project: NAME
+
+routes:
+  - host: \"${DOMAIN:-NAME.localhost}\"
+    paths: { /: \"web:80\" }
+
+# How services run without a container. The edge serves a static folder itself.
+processes:
+  web: { static: public }
+";
+
+const PAGE: &str = "\
+<!doctype html>
+<html lang=\"en\">
+<meta charset=\"utf-8\">
+<title>NAME</title>
+<h1>NAME is up</h1>
+<p>This page is <code>public/index.html</code>. Change it and run <code>mainstay up</code> again.</p>
+</html>
+";

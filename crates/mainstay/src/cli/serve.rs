@@ -1,0 +1,66 @@
+//! `mainstay serve` and the hidden `mainstay edge`: the two other kinds of process, from their arguments to their end.
+
+use super::args::{Edge, LogFormat, Serve};
+use super::settings::{Places, World};
+use crate::exit::{Exit, Failure};
+use crate::wiring;
+use model::policy::EngineKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use tracing_subscriber::EnvFilter;
+
+/// `nobody`: the edge owns no file and no right.
+const NOBODY: (u32, u32) = (65534, 65534);
+
+/// The daemon: settings → log → engine → serve until told to stop.
+pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
+    if args.background {
+        // Fails only for the leader of a session, which has left its terminal already.
+        let _ = rustix::process::setsid();
+    }
+    let places = Places::resolve(args.state.as_deref(), args.run.as_deref(), args.http_port, world)?;
+    log(args.log_format, world);
+    let program =
+        std::env::current_exe().map_err(|error| Failure::failed("our own program cannot be found").because(error))?;
+    let settings = server::Settings {
+        state: places.state.value.clone(),
+        run: places.run.value.clone(),
+        http: SocketAddr::from((Ipv4Addr::UNSPECIFIED, places.http_port.value)),
+        program,
+        edge_user: (world.uid == 0).then_some(NOBODY),
+    };
+    // Two threads: requests are answered while a plan for a large stack is made.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("the runtime cannot be started").because(error))?;
+    runtime.block_on(async {
+        let wiring = wiring::of_daemon(EngineKind::Process, &places).await?;
+        server::serve(settings, wiring).await.map_err(|error| {
+            let shown = places.state.value.display();
+            let place = format!("the state folder is {shown}, from {}", places.state.origin);
+            let help = error
+                .cure()
+                .map_or_else(|| format!("{place}; see the causes above"), |cure| format!("{cure} ({place})"));
+            Failure::of(&error).help(help)
+        })
+    })?;
+    Ok(Exit::Done)
+}
+
+/// The data plane: everything it serves is told by the daemon.
+pub fn edge(args: &Edge, world: &World<'_>) -> Result<Exit, Failure> {
+    log(LogFormat::Text, world);
+    let options = edge::Options::new(args.control_fd, world.uid);
+    edge::serve(options).map_err(|error| Failure::of(&error))?;
+    Ok(Exit::Done)
+}
+
+fn log(format: LogFormat, world: &World<'_>) {
+    let filter = EnvFilter::builder().parse_lossy(world.environment.get("MAINSTAY_LOG").unwrap_or("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}

@@ -1,0 +1,297 @@
+//! Raw arguments to settings: flag, then environment, then file, then default; each value knows where it is from.
+//!
+//! Owns where things lie: the project's folder, the socket, the state folder. Never reads the project's files.
+
+use super::args::{Cli, Global};
+use crate::exit::Failure;
+use runtime::Environment;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Typed.
+    Flag(&'static str),
+    /// A variable of the environment.
+    Variable(&'static str),
+    /// A file that was found.
+    File(PathBuf),
+    /// Nobody said anything.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "`--{name}`"),
+            Self::Variable(name) => write!(f, "${name}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl<T> Setting<T> {
+    fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+}
+
+/// Everything a command needs to know beside its own arguments.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The project's folder; where there is no project, the folder we are in.
+    pub directory: Setting<PathBuf>,
+    /// The Compose files that were typed; else `COMPOSE_FILE` or the usual names count.
+    pub files: Vec<PathBuf>,
+    /// The operations file; none when it is to be looked for.
+    pub policy: Option<PathBuf>,
+    /// The project's name, when it was typed.
+    pub project: Option<String>,
+    /// The environment, when it was said outside the files.
+    pub environment: Setting<Option<String>>,
+    /// Profiles to activate beside those of `COMPOSE_PROFILES`.
+    pub profiles: Vec<String>,
+    /// Files of variables instead of `.env`.
+    pub env_files: Vec<PathBuf>,
+    /// The environment of the command: what the project's files may refer to.
+    pub variables: BTreeMap<String, String>,
+    /// The daemon's socket.
+    pub socket: Setting<PathBuf>,
+    /// What the environment says of the daemon's folders.
+    pub places: Places,
+}
+
+/// Where the daemon keeps its things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Places {
+    /// State: releases, logs, volumes.
+    pub state: Setting<PathBuf>,
+    /// Sockets.
+    pub run: Setting<PathBuf>,
+    /// The port routes are served on.
+    pub http_port: Setting<u16>,
+}
+
+/// The names under which a project is found, in this order.
+pub const PROJECT_FILES: [&str; 6] =
+    ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml", "mainstay.yaml", "mainstay.yml"];
+
+/// The socket's name within the run folder.
+pub const SOCKET: &str = "mainstay.sock";
+
+/// What settings are made from beside the arguments.
+pub struct World<'a> {
+    /// Variables, and the folder we are in.
+    pub environment: &'a Environment,
+    /// Our user number.
+    pub uid: u32,
+    /// Whether there is a file.
+    pub is_file: &'a dyn Fn(&Path) -> bool,
+}
+
+impl Settings {
+    /// Resolves the arguments of every command.
+    pub fn resolve(cli: &Cli, world: &World<'_>) -> Result<Self, Failure> {
+        let global = &cli.global;
+        let here = |path: &PathBuf| world.environment.working_dir().join(path);
+        let directory = directory(global, world);
+        let places = Places::resolve(None, None, None, world)?;
+        let socket = match (&global.socket, world.environment.get("MAINSTAY_SOCKET")) {
+            (Some(path), _) => Setting::new(world.environment.working_dir().join(path), Origin::Flag("socket")),
+            (None, Some(path)) => {
+                Setting::new(world.environment.working_dir().join(path), Origin::Variable("MAINSTAY_SOCKET"))
+            }
+            (None, None) => Setting::new(places.run.value.join(SOCKET), places.run.origin.clone()),
+        };
+        Ok(Self {
+            files: global.file.iter().map(here).collect(),
+            policy: global.policy.as_ref().map(here),
+            project: global.project.clone(),
+            environment: one(&global.environment, "environment", "MAINSTAY_ENVIRONMENT", world),
+            profiles: global.profile.clone(),
+            env_files: global.env_file.iter().map(here).collect(),
+            variables: world.environment.variables().clone(),
+            directory,
+            socket,
+            places,
+        })
+    }
+}
+
+impl Settings {
+    /// Whether nothing says which project is meant.
+    pub fn is_outside(&self) -> bool {
+        self.project.is_none() && self.files.is_empty() && self.directory.origin == Origin::Default
+    }
+}
+
+impl Places {
+    /// The daemon's folders: what was typed, else the environment, else by user.
+    pub fn resolve(
+        state: Option<&Path>,
+        run: Option<&Path>,
+        http_port: Option<u16>,
+        world: &World<'_>,
+    ) -> Result<Self, Failure> {
+        let root = world.uid == 0;
+        let folder =
+            |typed: Option<&Path>, flag, variable, default: PathBuf| match (typed, world.environment.get(variable)) {
+                (Some(path), _) => Setting::new(world.environment.working_dir().join(path), Origin::Flag(flag)),
+                (None, Some(path)) => {
+                    Setting::new(world.environment.working_dir().join(path), Origin::Variable(variable))
+                }
+                (None, None) => Setting::new(default, Origin::Default),
+            };
+        Ok(Self {
+            state: folder(state, "state", "MAINSTAY_STATE", default_state(root, world)),
+            run: folder(run, "run", "MAINSTAY_RUN", default_run(root, world)),
+            http_port: port(http_port, root, world)?,
+        })
+    }
+}
+
+fn default_state(root: bool, world: &World<'_>) -> PathBuf {
+    if root {
+        return "/var/lib/mainstay".into();
+    }
+    let home = || world.environment.get("HOME").map_or_else(|| "/tmp".into(), PathBuf::from);
+    world.environment.get("XDG_STATE_HOME").map_or_else(|| home().join(".local/state"), PathBuf::from).join("mainstay")
+}
+
+fn default_run(root: bool, world: &World<'_>) -> PathBuf {
+    if root {
+        return "/run/mainstay".into();
+    }
+    match world.environment.get("XDG_RUNTIME_DIR") {
+        Some(folder) => Path::new(&folder).join("mainstay"),
+        // No login session (cron, su): a name of our own, so that users do not meet in one folder.
+        None => format!("/tmp/mainstay-{}", world.uid).into(),
+    }
+}
+
+fn port(typed: Option<u16>, root: bool, world: &World<'_>) -> Result<Setting<u16>, Failure> {
+    match (typed, world.environment.get("MAINSTAY_HTTP_PORT")) {
+        (Some(port), _) => Ok(Setting::new(port, Origin::Flag("http-port"))),
+        (None, Some(text)) => {
+            let wrong = || {
+                Failure::usage(format!("`MAINSTAY_HTTP_PORT` is `{text}`, which is no port"))
+                    .help("write a number up to 65535")
+            };
+            Ok(Setting::new(text.parse().map_err(|_| wrong())?, Origin::Variable("MAINSTAY_HTTP_PORT")))
+        }
+        (None, None) => Ok(Setting::new(if root { 80 } else { 8080 }, Origin::Default)),
+    }
+}
+
+fn directory(global: &Global, world: &World<'_>) -> Setting<PathBuf> {
+    if let Some(path) = &global.directory {
+        return Setting::new(world.environment.working_dir().join(path), Origin::Flag("directory"));
+    }
+    let here = world.environment.working_dir().to_owned();
+    // With files named, paths in them count from the first one's folder, as Compose has it.
+    if let Some(first) = global.file.first() {
+        let file = here.join(first);
+        return Setting::new(file.parent().unwrap_or(&here).to_owned(), Origin::Flag("file"));
+    }
+    if let Some(list) = world.environment.get("COMPOSE_FILE") {
+        let first = here.join(list.split(':').next().unwrap_or_default());
+        return Setting::new(first.parent().unwrap_or(&here).to_owned(), Origin::Variable("COMPOSE_FILE"));
+    }
+    let found = here
+        .ancestors()
+        .find_map(|folder| PROJECT_FILES.iter().map(|name| folder.join(name)).find(|path| (world.is_file)(path)));
+    match found {
+        Some(file) => Setting::new(file.parent().unwrap_or(&here).to_owned(), Origin::File(file.clone())),
+        None => Setting::new(here, Origin::Default),
+    }
+}
+
+fn one(
+    typed: &Option<String>,
+    flag: &'static str,
+    variable: &'static str,
+    world: &World<'_>,
+) -> Setting<Option<String>> {
+    match (typed, world.environment.get(variable)) {
+        (Some(value), _) => Setting::new(Some(value.clone()), Origin::Flag(flag)),
+        (None, Some(value)) => Setting::new(Some(value.to_owned()), Origin::Variable(variable)),
+        (None, None) => Setting::new(None, Origin::Default),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn resolve(words: &[&str], variables: &[(&str, &str)], files: &[&str], uid: u32) -> Settings {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let environment = Environment::new(Path::new("/srv/shop/web/src"), variables);
+        let is_file = |path: &Path| files.iter().any(|file| path == Path::new(file));
+        let words = ["mainstay"].iter().chain(words).chain(&["status"]);
+        let cli = Cli::try_parse_from(words).expect("legal");
+        Settings::resolve(&cli, &World { environment: &environment, uid, is_file: &is_file }).expect("legal")
+    }
+
+    #[test]
+    fn the_project_is_the_nearest_folder_upwards() {
+        let check = |words: &[&str], files: &[&str], want: &str, origin: Origin| {
+            let settings = resolve(words, &[], files, 0);
+            assert_eq!(settings.directory, Setting::new(want.into(), origin));
+        };
+        check(
+            &[],
+            &["/srv/shop/compose.yaml", "/srv/compose.yaml"],
+            "/srv/shop",
+            Origin::File("/srv/shop/compose.yaml".into()),
+        );
+        check(&[], &["/srv/mainstay.yaml"], "/srv", Origin::File("/srv/mainstay.yaml".into()));
+        check(&[], &[], "/srv/shop/web/src", Origin::Default);
+        check(&["-C", "/opt/x"], &["/srv/shop/compose.yaml"], "/opt/x", Origin::Flag("directory"));
+        check(&["-f", "/opt/y/a.yaml", "-f", "b.yaml"], &["/srv/shop/compose.yaml"], "/opt/y", Origin::Flag("file"));
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_over_defaults() {
+        let variables = [("MAINSTAY_ENVIRONMENT", "staging"), ("MAINSTAY_SOCKET", "/run/a.sock")];
+        let settings = resolve(&[], &variables, &[], 0);
+        assert_eq!(
+            settings.environment,
+            Setting::new(Some("staging".into()), Origin::Variable("MAINSTAY_ENVIRONMENT"))
+        );
+        assert_eq!(settings.socket.value, Path::new("/run/a.sock"));
+        let settings = resolve(&["-e", "production", "--socket", "b.sock"], &variables, &[], 0);
+        assert_eq!(settings.environment, Setting::new(Some("production".into()), Origin::Flag("environment")));
+        assert_eq!(settings.socket.value, Path::new("/srv/shop/web/src/b.sock"));
+    }
+
+    #[test]
+    fn the_socket_lies_where_this_user_may_write() {
+        let check = |uid, variables: &[(&str, &str)], socket: &str, state: &str| {
+            let settings = resolve(&[], variables, &[], uid);
+            assert_eq!(settings.socket.value, Path::new(socket));
+            assert_eq!(settings.places.state.value, Path::new(state));
+        };
+        check(0, &[("HOME", "/root")], "/run/mainstay/mainstay.sock", "/var/lib/mainstay");
+        check(
+            7,
+            &[("XDG_RUNTIME_DIR", "/run/user/7"), ("HOME", "/h")],
+            "/run/user/7/mainstay/mainstay.sock",
+            "/h/.local/state/mainstay",
+        );
+        check(7, &[("HOME", "/h")], "/tmp/mainstay-7/mainstay.sock", "/h/.local/state/mainstay");
+        check(0, &[("MAINSTAY_RUN", "/x")], "/x/mainstay.sock", "/var/lib/mainstay");
+    }
+}

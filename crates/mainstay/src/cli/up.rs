@@ -1,0 +1,98 @@
+//! `mainstay up`: builds, sends and releases, and follows the release to its end.
+
+use super::args::Up;
+use super::{Context, order, plan};
+use crate::bundle::{self, collect};
+use crate::client::of_stack;
+use crate::daemon;
+use crate::declaration::Declaration;
+use crate::exit::{Exit, Failure};
+use crate::plan_file::PlanFile;
+use crate::ui::paint::Tone;
+use model::StackId;
+use server::api::ApiError;
+use server::api::release::{Accepted, ReleaseRequest};
+
+pub async fn run(args: &Up, cx: &Context) -> Result<Exit, Failure> {
+    if let Some(path) = &args.plan {
+        return carry_out(args, cx, &PlanFile::read(path)?).await;
+    }
+    let (declaration, bundle) = prepare(cx, !args.no_build).await?;
+    if args.dry_run {
+        let view = plan::ask(cx, &declaration, bundle).await?;
+        plan::show(cx, &declaration, &view, false);
+        cx.ui.next(if view.changes { "nothing was changed; `mainstay up` does it" } else { "nothing to do" });
+        return Ok(if view.changes { Exit::Pending } else { Exit::Done });
+    }
+    let request = ReleaseRequest { bundle, message: args.message.clone(), actor: None, expect_plan: None };
+    release(args, cx, &declaration.stack, &request).await
+}
+
+/// Everything up to a bundle at the daemon: declaration, builds, files.
+pub async fn prepare(cx: &Context, build: bool) -> Result<(Declaration, String), Failure> {
+    let declaration = cx.declaration()?;
+    if build {
+        bundle::build::run(cx, &declaration.root, &declaration.builds).await?;
+    }
+    let root = declaration.root.clone();
+    let paths = declaration.bundle_paths.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        let found = collect::find(&root, &paths, collect::Limits::default())?;
+        collect::hash(&found).map(|files| (found, files))
+    });
+    let (found, files) = found.await.map_err(|error| Failure::of(&error))?.map_err(cannot_collect)?;
+    daemon::ensure(cx.client(), &cx.settings, &cx.ui).await?;
+    let bundle = bundle::send::send(cx, declaration.to_canonical(), &found, files).await?;
+    cx.ui.detail(format!("bundle {bundle}, {} files", found.len()));
+    Ok((declaration, bundle))
+}
+
+fn cannot_collect(problems: Vec<bundle::Problem>) -> Failure {
+    let cure = problems.first().map(bundle::Problem::cure).unwrap_or_default();
+    let mut failure = Failure::usage("the files of the release cannot be collected").help(cure);
+    for problem in &problems[..problems.len().min(20)] {
+        failure = failure.because(problem);
+    }
+    match problems.len().checked_sub(20) {
+        Some(more @ 1..) => failure.because(format!("and {more} more")),
+        _ => failure,
+    }
+}
+
+async fn carry_out(args: &Up, cx: &Context, plan: &PlanFile) -> Result<Exit, Failure> {
+    let stack: StackId = plan.stack.parse().map_err(|error: model::id::IdError| {
+        Failure::usage(format!("the plan is for no legal stack: {error}"))
+            .help("make a new one with `mainstay plan --out FILE`")
+    })?;
+    daemon::ensure(cx.client(), &cx.settings, &cx.ui).await?;
+    let request = ReleaseRequest {
+        bundle: plan.bundle.clone(),
+        message: args.message.clone(),
+        actor: None,
+        expect_plan: Some(plan.digest.clone()),
+    };
+    release(args, cx, &stack, &request).await
+}
+
+async fn release(args: &Up, cx: &Context, stack: &StackId, request: &ReleaseRequest) -> Result<Exit, Failure> {
+    let answer = cx.client().post::<_, Accepted>(&of_stack(stack, "/releases"), request).await;
+    let accepted = answer.map_err(|error| match error {
+        crate::client::Error::Refused(refused) if args.plan.is_some() => stale(refused),
+        other => other.into(),
+    })?;
+    let number = accepted.release.map(|number| format!("release {number}")).unwrap_or_else(|| "run".to_owned());
+    let what = cx.ui.err.tone(Tone::Strong, &stack.to_string());
+    let why = args.message.as_deref().map(|text| format!("  {text}")).unwrap_or_default();
+    cx.ui.note(format!("{what}  {number}{}", cx.ui.err.tone(Tone::Dim, &why)));
+    order::follow(cx, stack, &accepted, args.detach, "up").await
+}
+
+// A plan that was kept goes out of date in two ways: the stack moved, or the daemon no longer has the bundle.
+fn stale(refused: ApiError) -> Failure {
+    let is_stale = matches!(refused.status, 404 | 409 | 412);
+    let failure = Failure::from(refused);
+    match failure.help {
+        None if is_stale => failure.help("look at a new plan with `mainstay plan --out FILE`, then carry that one out"),
+        _ => failure,
+    }
+}

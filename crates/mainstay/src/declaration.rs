@@ -1,0 +1,198 @@
+//! The project's files as the command line meets them: found on disk, read by `declare`, shown when wrong.
+//!
+//! Owns the way from settings to a [`Declaration`]. Never judges a key: that is `declare`'s business.
+
+mod disk;
+
+use crate::bundle::build::Build;
+use crate::cli::settings::Settings;
+use crate::exit::{Exit, Failure};
+use crate::report;
+use crate::ui::Ui;
+use declare::dotenv::{self, Format};
+use declare::findings::Findings;
+use declare::{Declared, Input, Invocation};
+use disk::Disk;
+use model::StackId;
+use model::diagnostic::{Diagnostic, Severity};
+use model::project::Project;
+use model::span::Sources;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A declaration without errors.
+pub struct Declaration {
+    /// The stack it is for.
+    pub stack: StackId,
+    /// The project's folder: paths of the bundle count from here.
+    pub root: PathBuf,
+    /// What runs.
+    pub project: Project,
+    /// What is built first.
+    pub builds: Vec<Build>,
+    /// Files and folders of the bundle.
+    pub bundle_paths: Vec<String>,
+    declared: Declared,
+    notes: Vec<String>,
+}
+
+impl fmt::Debug for Declaration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Declaration").field("stack", &self.stack).field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+/// What loading gave.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The declaration; none when there is an error.
+    pub declaration: Option<Declaration>,
+    /// All that was found.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The files, for showing diagnostics.
+    pub sources: Sources,
+}
+
+/// Reads the project's files.
+pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
+    let root = &settings.directory.value;
+    let folder = root.canonicalize().map_err(|error| {
+        Failure::usage(format!("the folder {} cannot be opened", root.display()))
+            .because(error)
+            .help("name the project's folder with `--directory`")
+    })?;
+    let project_dir = text(&folder)?;
+    let variables = match variables(settings)? {
+        Ok(variables) => variables,
+        Err((diagnostics, sources)) => return Ok(Loaded { declaration: None, diagnostics, sources }),
+    };
+    let paths = |paths: &[PathBuf]| paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>();
+    let loaded = declare::load(&Input {
+        files: &Disk::new(settings.env_files.is_empty()),
+        project_dir: &project_dir,
+        compose: if settings.files.is_empty() { None } else { Some(paths(&settings.files)?) },
+        policy: settings.policy.as_deref().map(text).transpose()?,
+        environment: settings.environment.value.clone(),
+        profiles: settings.profiles.iter().cloned().collect(),
+        process_env: variables,
+    });
+    let declare::Loaded { declared, diagnostics, sources } = loaded;
+    let declaration = declared.map(|declared| Declaration::new(declared, folder, &diagnostics));
+    if let (Some(typed), Some(declaration)) = (&settings.project, &declaration)
+        && typed != declaration.stack.project.as_str()
+    {
+        let name = &declaration.stack.project;
+        return Err(Failure::usage(format!(
+            "`--project` is `{typed}`, but the project in {} is `{name}`",
+            root.display()
+        ))
+        .help("leave `--project` out, or change into the other project's folder"));
+    }
+    Ok(Loaded { declaration, diagnostics, sources })
+}
+
+impl Declaration {
+    fn new(declared: Declared, root: PathBuf, diagnostics: &[Diagnostic]) -> Self {
+        let project = declared.project.clone();
+        let notes = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Note);
+        Self {
+            stack: StackId { project: project.name.clone(), environment: project.environment.clone() },
+            root,
+            builds: declared.builds.iter().map(build).collect(),
+            bundle_paths: declared.bundle_paths.iter().cloned().collect(),
+            notes: notes.map(|note| format!("{}: {}", note.code, note.message)).collect(),
+            project,
+            declared,
+        }
+    }
+
+    /// The form that travels in the bundle. Holds secrets.
+    pub fn to_canonical(&self) -> String {
+        declare::to_canonical(&self.declared)
+    }
+
+    /// The form for people.
+    pub fn to_yaml(&self, reveal: bool) -> String {
+        declare::to_yaml(&self.declared, reveal)
+    }
+
+    /// The form for people, as JSON.
+    pub fn to_json(&self, reveal: bool) -> String {
+        let (mut sources, mut found) = (Sources::default(), Findings::default());
+        let yaml = self.to_yaml(reveal);
+        let file = sources.add("config", &yaml);
+        let tree = declare::syntax::build::parse(file, &yaml, &mut found);
+        declare::syntax::emit::json(&tree.expect("what `declare` writes it can read"))
+    }
+
+    /// Keys that work differently here, or have no effect.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+impl Loaded {
+    /// The declaration; what is wrong with it is shown first.
+    pub fn checked(self, ui: &Ui, all: bool) -> Result<Declaration, Failure> {
+        report::show(ui, &self.diagnostics, &self.sources, all);
+        if ui.json && self.declaration.is_none() {
+            // Scripts want the places as well; the failure that follows says the same in one line.
+            ui.say(&serde_json::to_string(&report::json(&self.diagnostics, &self.sources)).expect("plain data"));
+        }
+        self.declaration.ok_or_else(|| {
+            let tally = report::tally(ui, &self.diagnostics).unwrap_or_default();
+            let code = self.diagnostics.iter().find(|diagnostic| diagnostic.is_error()).map_or("", |error| error.code);
+            Failure { exit: Exit::Usage, ..Failure::failed(format!("the project's files are not valid: {tally}")) }
+                .help(format!("mend them; `mainstay explain {code}` tells more"))
+        })
+    }
+
+    /// The stack that is meant. What is wrong with the files is not shown: whoever asks for logs wants logs.
+    pub fn stack(self, ui: &Ui) -> Result<StackId, Failure> {
+        self.declaration.map(|declaration| declaration.stack).ok_or_else(|| {
+            let tally = report::tally(ui, &self.diagnostics).unwrap_or_default();
+            let message = format!("the project's files are not valid, so its name is not known: {tally}");
+            Failure { exit: Exit::Usage, ..Failure::failed(message) }
+                .help("see `mainstay validate`, or name the stack with `--project` and `--environment`")
+        })
+    }
+}
+
+fn build(build: &declare::Build) -> Build {
+    let services = build.services.clone();
+    match &build.invocation {
+        Invocation::Argv(argv) => Build { services, argv: argv.clone(), text: argv.join(" ") },
+        Invocation::Shell(line) => {
+            Build { services, argv: ["sh", "-c", line].map(str::to_owned).to_vec(), text: line.clone() }
+        }
+    }
+}
+
+type Wrong = (Vec<Diagnostic>, Sources);
+
+/// The environment, and below it what the files of `--env-file` set; a later file wins.
+fn variables(settings: &Settings) -> Result<Result<BTreeMap<String, String>, Wrong>, Failure> {
+    let mut from_files: BTreeMap<String, String> = BTreeMap::new();
+    let (mut sources, mut found) = (Sources::default(), Findings::default());
+    for path in &settings.env_files {
+        let content = std::fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("the environment file {} cannot be read", path.display())).because(error)
+        })?;
+        let file = sources.add(&path.display().to_string(), &content);
+        let known = |name: &str| settings.variables.get(name).or_else(|| from_files.get(name)).cloned();
+        let set = dotenv::parse(file, &content, Format::Compose, &known, &mut found);
+        from_files.extend(set.into_iter().filter_map(|setting| Some((setting.name, setting.value?))));
+    }
+    if found.has_errors() {
+        return Ok(Err((found.into_sorted(), sources)));
+    }
+    from_files.extend(settings.variables.clone());
+    Ok(Ok(from_files))
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::usage(format!("the path {} is no UTF-8 text", path.display())).help("rename it"))
+}

@@ -1,0 +1,217 @@
+//! Commands that need no daemon: the project's files, and everything said about the program itself.
+
+use crate::harness::Project;
+use expect_test::expect;
+
+#[test]
+fn a_broken_declaration_shows_every_problem_with_place_and_cure() {
+    let project = Project::new(&[("compose.yaml", "services:\n  api:\n    imgae: shop\n    ports: [\"x:80\"]\n")]);
+    project.run(&["validate"]).expect(
+        2,
+        expect![""],
+        expect![[r#"
+              × MS0018: `api` has neither `image` nor `build`
+               ╭─[compose.yaml:2:3]
+             1 │ services:
+             2 │   api:
+               ·   ───
+             3 │     imgae: shop
+               ╰────
+              help: write an `image`, a `build`, or `processes.api` in mainstay.yaml
+
+              × MS0010: `imgae` is no known key
+               ╭─[compose.yaml:3:5]
+             2 │   api:
+             3 │     imgae: shop
+               ·     ─────
+             4 │     ports: ["x:80"]
+               ╰────
+              help: did you mean `image`?
+
+              × MS0040: `x:80` is no port: a port is a number from 1 to 65535, or a range of them
+               ╭─[compose.yaml:4:13]
+             3 │     imgae: shop
+             4 │     ports: ["x:80"]
+               ·             ──────
+               ╰────
+              help: write `published:target`, for example `"8080:80"`
+
+            ✘ not valid: 3 errors
+            next: mend the files; `mainstay explain MS0018` tells more about a code"#]],
+    );
+}
+
+#[test]
+fn diagnostics_as_json_have_lines_and_columns() {
+    let project = Project::new(&[("compose.yaml", "services:\n  api: { imgae: shop, build: . }\n")]);
+    let verdict = project.run(&["validate", "--json"]).code(2).json();
+    assert_eq!(verdict["valid"], false);
+    let first = &verdict["diagnostics"][0];
+    assert_eq!((first["code"].as_str(), first["severity"].as_str()), (Some("MS0010"), Some("error")));
+    assert_eq!((first["labels"][0]["line"].as_u64(), first["labels"][0]["column"].as_u64()), (Some(2), Some(10)));
+    assert_eq!(first["labels"][0]["file"], "compose.yaml");
+    assert_eq!(Project::shop().run(&["validate", "--json"]).code(0).json()["valid"], true);
+}
+
+#[test]
+fn files_that_are_no_yaml_or_not_there_end_without_a_panic() {
+    for text in
+        ["services: [", "\t", "services: {a: *nowhere}", "\u{0}", "services:\n  a: {image: x}\n  a: {image: y}\n"]
+    {
+        let ended = Project::new(&[("compose.yaml", text)]).run(&["validate"]).code(2);
+        assert!(ended.err.contains("MS00") && !ended.err.contains("panicked"), "{text:?}\n{}", ended.err);
+    }
+    let project = Project::new(&[]);
+    project.run(&["validate"]).code(2);
+    project.run(&["-C", "nowhere", "validate"]).expect(
+        2,
+        expect![""],
+        expect![[r#"
+            error: the folder DIR/nowhere cannot be opened
+              because No such file or directory (os error 2)
+              help: name the project's folder with `--directory`"#]],
+    );
+}
+
+#[test]
+fn config_masks_values_until_they_are_asked_for() {
+    let project = Project::shop();
+    let masked = project.run(&["config"]).code(0);
+    assert!(!masked.out.contains("hunter2") && masked.out.contains("POSTGRES_PASSWORD"), "{}", masked.out);
+    let json = project.run(&["config", "--json"]).code(0);
+    assert!(!json.out.contains("hunter2"));
+    assert_eq!(json.json()["project"], "shop");
+    assert!(project.run(&["config", "--reveal"]).code(0).out.contains("hunter2"));
+}
+
+#[test]
+fn variables_come_from_the_environment_then_from_named_files() {
+    let project = Project::shop();
+    project.write("a.env", "LOG_LEVEL=trace\n");
+    project.write(".env", "LOG_LEVEL=hidden\n");
+    let level = |words: &[&str], set: Option<&str>| {
+        let mut command = project.command(words);
+        set.map(|value| command.env("LOG_LEVEL", value));
+        let ended = project.ended(command.spawn().expect("spawned")).code(0);
+        ended.json()["compose"]["services"]["api"]["environment"]["LOG_LEVEL"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(level(&["config", "--reveal", "--json"], None), "hidden");
+    assert_eq!(level(&["config", "--reveal", "--json", "--env-file", "a.env"], None), "trace");
+    assert_eq!(level(&["config", "--reveal", "--json", "--env-file", "a.env"], Some("warn")), "warn");
+}
+
+#[test]
+fn what_init_writes_is_valid_and_never_overwrites() {
+    let project = Project::new(&[]);
+    project.run(&["init"]).expect(
+        0,
+        expect![""],
+        expect![[r#"
+            ✔ wrote compose.yaml
+            ✔ wrote mainstay.yaml
+            ✔ wrote public/index.html
+            next: `mainstay validate` checks the files, `mainstay up` brings the project up"#]],
+    );
+    project.run(&["validate"]).code(0);
+    project.write("mainstay.yaml", "# mine\n");
+    project.run(&["init"]).code(2);
+    assert_eq!(project.read("mainstay.yaml"), "# mine\n");
+
+    let project = Project::new(&[("compose.yaml", "services: { web: { build: ., ports: [\"80:3000\"] } }\n")]);
+    project.run(&["init"]).code(0);
+    assert!(project.read("mainstay.yaml").contains("/: \"web:3000\""));
+    project.run(&["validate"]).code(0);
+    project.run(&["init"]).code(2);
+    project.run(&["init", "--force"]).code(0);
+}
+
+#[test]
+fn a_project_is_found_from_below() {
+    let project = Project::shop();
+    let mut command = project.command(&["config", "--json"]);
+    command.current_dir(project.path().join("web"));
+    assert_eq!(project.ended(command.spawn().expect("spawned")).code(0).json()["project"], "shop");
+}
+
+#[test]
+fn completions_know_every_command() {
+    let project = Project::new(&[]);
+    let help = project.run(&["--help"]).code(0).out;
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()))
+        .collect();
+    assert!(commands.len() > 18, "{commands:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = project.run(&["completions", shell]).code(0).out;
+        let missing: Vec<&&str> = commands.iter().filter(|name| !script.contains(**name)).collect();
+        assert!(missing.is_empty(), "{shell} lacks {missing:?}");
+    }
+}
+
+#[test]
+fn codes_are_explained_and_unknown_ones_list_near_ones() {
+    let project = Project::new(&[]);
+    let page = project.run(&["explain", "ms0061"]).code(0);
+    assert!(page.out.starts_with("MS0061: ") && page.out.contains("Cure."), "{}", page.out);
+    project.run(&["explain", "MS0069"]).expect(
+        2,
+        expect![""],
+        expect![[r#"
+            error: `MS0069` is no code of Mainstay
+              help: near ones are MS0067, MS0066, MS0065; see all codes with `mainstay explain`"#]],
+    );
+    assert!(project.run(&["explain", "--json"]).code(0).json().as_array().expect("a list").len() > 40);
+}
+
+#[test]
+fn without_a_daemon_commands_say_so_and_what_to_do() {
+    let project = Project::shop();
+    project.run(&["status"]).expect(
+        1,
+        expect![""],
+        expect![[r#"
+            error: no daemon answers at DIR/run/mainstay.sock
+              because No such file or directory (os error 2)
+              help: start one with `mainstay up` in a project, or with `mainstay serve`"#]],
+    );
+    let json = project.run(&["status", "--json"]).code(1).json();
+    assert!(json["error"]["help"].as_str().expect("text").contains("mainstay serve"));
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_usage() {
+    let project = Project::shop();
+    for words in [&["nosuch"][..], &["scale"], &["scale", "api"], &["scale", "api=x"], &["logs", "--tail", "x"], &[]] {
+        let ended = project.run(words).code(2);
+        assert!(ended.out.is_empty() && !ended.err.is_empty(), "{words:?}");
+    }
+}
+
+#[test]
+fn the_unit_is_printed_and_not_installed_without_systemd() {
+    let project = Project::new(&[]);
+    let unit = project.run(&["service", "print"]).code(0).out;
+    assert!(unit.contains("KillMode=process") && unit.contains("Delegate=yes"), "{unit}");
+    assert_eq!(project.run(&["service", "install", "--print"]).code(0).out, unit);
+    if !std::path::Path::new("/run/systemd/system").exists() {
+        let ended = project.run(&["service", "install"]).code(1);
+        assert!(
+            ended.err.contains("systemd does not run this machine") && ended.err.contains("help:"),
+            "{}",
+            ended.err
+        );
+    }
+}
+
+#[test]
+fn colours_show_only_where_they_are_wanted() {
+    let project = Project::shop();
+    assert!(!project.run(&["validate"]).err.contains('\x1b'));
+    assert!(project.run(&["validate", "--color", "always"]).err.contains('\x1b'));
+    let on_terminal = project.run_on_terminal("validate", "");
+    assert!(on_terminal.out.contains('\x1b'), "{}", on_terminal.out);
+}

@@ -1,0 +1,347 @@
+//! A small project with a daemon of its own, and an end that leaves nothing.
+
+use crate::{leftovers, processes};
+use model::ContentDigest;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// The folder, the ports and the daemon.
+pub struct Hut {
+    folder: tempfile::TempDir,
+    run: PathBuf,
+    tag: u16,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// What `compose.yaml` and `mainstay.yaml` say of the one service `web`.
+pub struct Web<'a> {
+    pub command: Vec<&'a str>,
+    pub replicas: u32,
+    pub probe: &'a str,
+}
+
+const PROBE: &str = "{ http: /, port: 3000, interval: 500ms, timeout: 2s, start_interval: 50ms, start_period: 10s }";
+
+impl Web<'_> {
+    /// The web server with two replicas.
+    pub fn version(version: &str) -> Web<'_> {
+        Web { command: vec!["perl", "/app/server.pl", "3000", version], replicas: 2, probe: PROBE }
+    }
+
+    /// Something else in its place.
+    pub fn of<'a>(command: &[&'a str]) -> Web<'a> {
+        Web { command: command.to_vec(), replicas: 1, probe: PROBE }
+    }
+
+    pub fn replicas(self, replicas: u32) -> Self {
+        Self { replicas, ..self }
+    }
+
+    /// The web server takes so many seconds before it listens.
+    pub fn slow(mut self, seconds: &'static str) -> Self {
+        self.command.push(seconds);
+        self
+    }
+}
+
+impl Hut {
+    /// A folder with the web server in it; no daemon yet.
+    pub fn new() -> Self {
+        // Not below `/tmp`: that is each replica's own.
+        let folder = tempfile::Builder::new().prefix("mainstay-hut-").tempdir_in("/var/tmp").unwrap();
+        let (tag, run) = claim(folder.path());
+        let hut = Self { folder, run, tag };
+        std::fs::create_dir(hut.project()).unwrap();
+        hut.write("server.pl", include_str!("hut/server.pl"));
+        hut
+    }
+
+    /// A project with this service, up.
+    pub fn up(web: &Web<'_>) -> Self {
+        let hut = Self::new();
+        hut.declare(web);
+        hut.run(&["up"]).code(0);
+        hut
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn project(&self) -> PathBuf {
+        self.path().join("project")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("mainstay.sock")
+    }
+
+    /// The port of the route.
+    pub fn http(&self) -> u16 {
+        ports(self.tag).0
+    }
+
+    /// The port the service publishes.
+    pub fn published(&self) -> u16 {
+        ports(self.tag).1
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.project().join(name), text).unwrap();
+    }
+
+    pub fn declare(&self, web: &Web<'_>) {
+        self.declare_with(web, "");
+    }
+
+    /// With more keys of the service.
+    pub fn declare_with(&self, web: &Web<'_>, keys: &str) {
+        let (high, low) = (160 + (self.tag >> 8), self.tag & 0xff);
+        let command = format!("{:?}", web.command);
+        let compose = format!(
+            "name: hut
+services:
+  web:
+    image: hut-web
+    command: {command}
+    environment: {{ HUT: \"{tag}\" }}
+    expose: [\"3000\"]
+    ports: [\"127.0.0.1:{published}:3000\"]
+    restart: unless-stopped
+    stop_grace_period: 3s
+    deploy: {{ replicas: {replicas} }}
+{keys}
+networks:
+  default: {{ ipam: {{ config: [{{ subnet: 10.{high}.{low}.0/24 }}] }} }}
+",
+            tag = self.tag,
+            published = self.published(),
+            replicas = web.replicas,
+        );
+        let policy = format!(
+            "project: hut
+environments:
+  development: {{ engine: process }}
+routes:
+  - host: \"*\"
+    paths: {{ /: \"web:3000\" }}
+processes:
+  web:
+    artifacts:
+      - {{ from: server.pl, to: /app/server.pl }}
+    command: {command}
+probes:
+  web:
+    ready: {probe}
+",
+            probe = web.probe,
+        );
+        self.write("compose.yaml", &compose);
+        self.write("mainstay.yaml", &policy);
+    }
+
+    /// The program with these words in the project's folder.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        command.args(words).env_clear().current_dir(self.project());
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.path()).env("TZ", "UTC");
+        command.env("MAINSTAY_STATE", self.state()).env("MAINSTAY_RUN", &self.run);
+        command.env("MAINSTAY_SOCKET", self.socket()).env("MAINSTAY_HTTP_PORT", self.http().to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the program to its end.
+    #[track_caller]
+    pub fn run(&self, words: &[&str]) -> Ended {
+        Self::ended(self.command(words).spawn().unwrap(), words)
+    }
+
+    /// Waits for the end of a command; one that takes too long is killed, which fails the test.
+    #[track_caller]
+    pub fn ended(child: Child, words: &[&str]) -> Ended {
+        let pid = i32::try_from(child.id()).unwrap();
+        let (done, watched) = std::sync::mpsc::channel::<()>();
+        let guard = std::thread::spawn(move || {
+            if watched.recv_timeout(2 * SOON).is_err() {
+                processes::kill(pid);
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        let _ = done.send(());
+        guard.join().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let ended =
+            Ended { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) };
+        println!("$ mainstay {}\n{}{}[{}]", words.join(" "), ended.out, ended.err, ended.code);
+        ended
+    }
+
+    /// What a command prints as JSON.
+    #[track_caller]
+    pub fn json(&self, words: &[&str]) -> serde_json::Value {
+        let ended = self.run(&[words, &["--json"]].concat());
+        serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    }
+
+    /// Process numbers of daemon and edge; none when no daemon answers.
+    pub fn pids(&self) -> Option<(i32, Option<i32>)> {
+        let ended = Self::ended(self.command(&["version", "--json"]).spawn().unwrap(), &["version", "--json"]);
+        let version: serde_json::Value = serde_json::from_str(&ended.out).ok()?;
+        let number = |key: &str| version["daemon"][key].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        Some((number("pid")?, number("edgePid")))
+    }
+
+    #[track_caller]
+    pub fn daemon(&self) -> i32 {
+        self.pids().expect("a daemon answers").0
+    }
+
+    #[track_caller]
+    pub fn edge(&self) -> i32 {
+        self.pids().expect("a daemon answers").1.expect("an edge")
+    }
+
+    /// Process numbers of the replicas' own programs.
+    pub fn replicas(&self) -> Vec<i32> {
+        let mark = format!("HUT={}", self.tag);
+        let servers = processes::with(&["/app/server.pl"]).into_iter().filter(|pid| {
+            let variables = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            variables.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+        });
+        let servers: Vec<i32> = servers.collect();
+        // A child of one of them serves a connection.
+        let is_child = |pid: &i32| processes::parent(*pid).is_some_and(|parent| servers.contains(&parent));
+        servers.iter().copied().filter(|pid| !is_child(pid)).collect()
+    }
+
+    /// Kills the daemon without a word and waits until it is gone.
+    pub fn kill_daemon(&self) {
+        let pid = self.daemon();
+        processes::kill(pid);
+        until("the daemon's end", || !processes::is_alive(pid));
+    }
+
+    /// What the route answers.
+    pub fn get(&self) -> Result<String, String> {
+        get(self.http())
+    }
+
+    /// What the machine has of this hut's stacks.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut found = leftovers::of(&self.run, &format!("{:03x}", self.tag));
+        found.extend(self.replicas().iter().map(|pid| format!("process {pid}")));
+        found
+    }
+
+    /// Sends a request to the daemon's socket by hand.
+    fn post(&self, path: &str) {
+        let Ok(mut socket) = UnixStream::connect(self.socket()) else { return };
+        let _ =
+            write!(socket, "POST {path} HTTP/1.1\r\nhost: mainstay\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        let _ = socket.read_to_end(&mut Vec::new());
+    }
+}
+
+impl Drop for Hut {
+    fn drop(&mut self) {
+        self.run(&["down", "--yes"]);
+        let Some((daemon, edge)) = self.pids() else { return };
+        self.post("/v1/shutdown?edge=true");
+        let begun = Instant::now();
+        let pids: Vec<i32> = edge.into_iter().chain([daemon]).collect();
+        while pids.iter().any(|pid| processes::is_alive(*pid)) && begun.elapsed() < SOON {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for pid in pids.into_iter().filter(|pid| processes::is_alive(*pid)) {
+            processes::terminate(pid);
+        }
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.state().join("daemon.log")).unwrap_or_default();
+            println!("daemon.log:\n{log}");
+        }
+    }
+}
+
+impl Ended {
+    /// Checks the exit code.
+    #[track_caller]
+    pub fn code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code\n{}\n{}", self.out, self.err);
+        self
+    }
+
+    /// Checks that it was said.
+    #[track_caller]
+    pub fn says(self, part: &str) -> Self {
+        let text = format!("{}\n{}", self.out, self.err);
+        assert!(text.contains(part), "`{part}` is not said:\n{text}");
+        self
+    }
+}
+
+/// Waits until something holds.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < SOON, "still waiting for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The body of an answer with status 200, on a connection of its own.
+pub fn get(port: u16) -> Result<String, String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).map_err(text)?;
+    socket.set_read_timeout(Some(SOON)).map_err(text)?;
+    write!(socket, "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").map_err(text)?;
+    let mut reader = BufReader::new(socket);
+    let mut status = String::new();
+    reader.read_line(&mut status).map_err(text)?;
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).map_err(text)?;
+    let (_, body) = rest.split_once("\r\n\r\n").ok_or_else(|| format!("cut short: {status}{rest}"))?;
+    if status.starts_with("HTTP/1.1 200 ") { Ok(body.trim().to_owned()) } else { Err(format!("{status}{rest}")) }
+}
+
+/// A number that no other test has at the same time, and a run folder whose names in the kernel follow from it.
+fn claim(folder: &Path) -> (u16, PathBuf) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    // Tests are processes or threads; numbers of processes that run at the same time lie close together.
+    let first = std::process::id().wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed).wrapping_mul(512));
+    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let tag = (0..4096)
+        .map(|step| u16::try_from(first.wrapping_add(step * 64) & 0xfff).unwrap())
+        .find(|tag| is_free(ports(*tag).0) && is_free(ports(*tag).1))
+        .expect("ports are free");
+    let names = (0_u32..).map(|number| folder.join(format!("run-{number}")));
+    let wanted = format!("{tag:03x}");
+    let matches =
+        |run: &PathBuf| ContentDigest::of(run.as_os_str().as_encoded_bytes()).to_string().starts_with(&wanted);
+    (tag, names.into_iter().find(matches).expect("one in 4096"))
+}
+
+/// Below the ports that the kernel gives to clients.
+fn ports(tag: u16) -> (u16, u16) {
+    (12_000 + 2 * tag, 12_001 + 2 * tag)
+}

@@ -1,0 +1,34 @@
+//! From nothing to up to nothing.
+
+use crate::hut::{Hut, Web, get};
+use crate::processes;
+
+#[test]
+fn a_project_goes_up_serves_and_goes_down_without_a_trace() {
+    let hut = Hut::new();
+    hut.declare(&Web::version("1"));
+    hut.run(&["plan"]).code(3);
+    hut.run(&["up"]).code(0).says("is up");
+    assert_eq!(hut.get().unwrap(), "version 1");
+    assert_eq!(get(hut.published()).unwrap(), "version 1");
+    assert_eq!(hut.replicas().len(), 2);
+    let before = hut.replicas();
+    hut.run(&["plan"]).code(0).says("nothing to do");
+    hut.run(&["up"]).code(0);
+    assert_eq!(hut.replicas(), before, "nothing changed, nothing is replaced");
+
+    hut.run(&["down", "--yes"]).code(0);
+    assert_eq!(hut.leftovers(), Vec::<String>::new());
+    assert!(hut.get().is_err());
+    assert!(get(hut.published()).is_err());
+    hut.run(&["down", "--yes"]).code(0);
+}
+
+#[test]
+fn the_daemon_and_the_edge_end_when_they_are_told_to() {
+    let hut = Hut::up(&Web::version("1").replicas(1));
+    let (daemon, edge) = (hut.daemon(), hut.edge());
+    drop(hut);
+    assert!(!processes::is_alive(daemon), "the daemon runs");
+    assert!(!processes::is_alive(edge), "the edge runs");
+}

@@ -1,0 +1,123 @@
+//! Requests all the time, and what became of them.
+
+use crate::hut::{Hut, Web, get, until};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+const CLIENTS: usize = 4;
+
+/// From one request of a client to its next: some three hundred a second by all of them.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Clients that ask until they are told to end.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    seen: Arc<Seen>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    answered: AtomicUsize,
+    bodies: Mutex<BTreeSet<String>>,
+    failures: Mutex<Vec<String>>,
+}
+
+/// What became of the requests.
+pub struct Outcome {
+    answered: usize,
+    bodies: BTreeSet<String>,
+    failures: Vec<String>,
+}
+
+impl Load {
+    pub fn start(port: u16) -> Self {
+        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Seen::default()));
+        let client = |_| {
+            let (stop, seen) = (stop.clone(), seen.clone());
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    seen.note(get(port));
+                    std::thread::sleep(PAUSE);
+                }
+            })
+        };
+        let clients = (0..CLIENTS).map(client).collect();
+        Self { stop, seen, clients }
+    }
+
+    /// Waits until so many more requests were answered.
+    #[track_caller]
+    pub fn at_least(&self, more: usize) {
+        let wanted = self.seen.answered.load(Ordering::Relaxed) + more;
+        until("answers", || self.seen.answered.load(Ordering::Relaxed) >= wanted);
+    }
+
+    pub fn end(mut self) -> Outcome {
+        self.stop.store(true, Ordering::Relaxed);
+        self.clients.drain(..).for_each(|client| client.join().unwrap());
+        Outcome {
+            answered: self.seen.answered.load(Ordering::Relaxed),
+            bodies: self.seen.bodies.lock().unwrap().clone(),
+            failures: self.seen.failures.lock().unwrap().clone(),
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Seen {
+    fn note(&self, answer: Result<String, String>) {
+        match answer {
+            Ok(body) => {
+                self.bodies.lock().unwrap().insert(body);
+                self.answered.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => self.failures.lock().unwrap().push(error),
+        }
+    }
+}
+
+impl Outcome {
+    /// Checks that every request had its answer; which there were.
+    #[track_caller]
+    pub fn without_failure(self) -> BTreeSet<String> {
+        let failures = &self.failures;
+        assert!(failures.is_empty(), "{} of {} failed: {:?}", failures.len(), self.answered, failures.first());
+        assert!(self.answered > 0);
+        self.bodies
+    }
+}
+
+#[test]
+fn a_release_under_load_drops_no_request() {
+    let hut = Hut::up(&Web::version("1"));
+    let load = Load::start(hut.http());
+    load.at_least(100);
+    for version in ["2", "3"] {
+        hut.declare(&Web::version(version));
+        hut.run(&["up"]).code(0);
+        load.at_least(100);
+    }
+    let bodies = load.end().without_failure();
+    assert_eq!(bodies, ["version 1", "version 2", "version 3"].map(str::to_owned).into());
+}
+
+#[test]
+fn restart_and_scale_under_load_drop_no_request() {
+    let hut = Hut::up(&Web::version("1"));
+    let load = Load::start(hut.published());
+    load.at_least(50);
+    hut.run(&["restart"]).code(0);
+    hut.run(&["scale", "web=3"]).code(0);
+    hut.run(&["scale", "web=1"]).code(0);
+    load.at_least(50);
+    load.end().without_failure();
+}

@@ -1,0 +1,18 @@
+//! The whole program on the real machine, black box: daemon, process engine, edge and replicas, as root.
+//!
+//! Needs root on Linux, nftables and perl; without them the tests fail. Every test has a daemon of its own with its own
+//! folders, ports and names in the kernel, so that they may run at the same time; each ends what it started, by process
+//! number, also when it fails.
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests touch the machine")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod deaths;
+mod failures;
+mod hut;
+mod input;
+mod leftovers;
+mod life;
+mod load;
+mod orders;
+mod processes;
+mod state;

@@ -1,0 +1,44 @@
+//! Processes of the machine, found in `/proc`.
+
+use rustix::process::{Pid, Signal};
+
+/// Process numbers of those whose command line has all these parts.
+pub fn with(parts: &[&str]) -> Vec<i32> {
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let mut found: Vec<i32> = all
+        .filter(|pid: &i32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            parts.iter().all(|part| line.contains(part))
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// The parent of a process.
+pub fn parent(pid: i32) -> Option<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
+/// Whether it runs; one that waits to be reaped does not.
+pub fn is_alive(pid: i32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    text.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// Ends a process without a word.
+pub fn kill(pid: i32) {
+    send(pid, Signal::KILL);
+}
+
+/// Asks a process to end.
+pub fn terminate(pid: i32) {
+    send(pid, Signal::TERM);
+}
+
+fn send(pid: i32, signal: Signal) {
+    // It may have ended by itself meanwhile.
+    let _ = rustix::process::kill_process(Pid::from_raw(pid).unwrap(), signal);
+}
