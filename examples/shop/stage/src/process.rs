@@ -37,12 +37,17 @@ impl Ended {
 
 /// The path of a built program of this workspace.
 ///
-/// Tests lie in `<target>/<profile>/deps`, programs beside that folder.
+/// Whoever runs an integration test names its package's programs in the environment; the other packages' programs lie
+/// beside them. The test itself may lie in another folder altogether (`build.build-dir`), so it is no guide.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a running program has a path");
-    let folder = test.ancestors().nth(2).expect("tests lie two folders below the profile's");
-    let path = folder.join(name);
+    let named = std::env::vars_os().find_map(|(variable, path)| {
+        let variable = variable.to_str()?;
+        let is_program = ["NEXTEST_BIN_EXE_", "CARGO_BIN_EXE_"].iter().any(|prefix| variable.starts_with(prefix));
+        is_program.then(|| PathBuf::from(path))
+    });
+    let one = named.expect("`cargo nextest run` and `cargo test` name a package's programs to its integration tests");
+    let path = one.with_file_name(name);
     assert!(path.exists(), "{} is not built: run the tests of the whole workspace, not of one package", path.display());
     path
 }
