@@ -15,7 +15,7 @@ pub struct Settings {
     pub run: PathBuf,
     /// Where the edge serves routes.
     pub http: SocketAddr,
-    /// The program the edge is started from: ourselves.
+    /// The program the edge is started from, given in a form that its user may execute.
     pub program: PathBuf,
     /// User and group of the edge; ours when none.
     pub edge_user: Option<(u32, u32)>,

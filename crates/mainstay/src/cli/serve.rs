@@ -11,6 +11,10 @@ use tracing_subscriber::EnvFilter;
 /// `nobody`: the edge owns no file and no right.
 const NOBODY: (u32, u32) = (65534, 65534);
 
+/// The program that runs, whatever has become of its path: the edge's user may be kept out of the folder it lies in
+/// (a home folder, say), and an upgrade may have put another one there.
+const OURSELVES: &str = "/proc/self/exe";
+
 /// The daemon: settings → log → engine → serve until told to stop.
 pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
     if args.background {
@@ -19,13 +23,11 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
     }
     let places = Places::resolve(args.state.as_deref(), args.run.as_deref(), args.http_port, world)?;
     log(args.log_format, world);
-    let program =
-        std::env::current_exe().map_err(|error| Failure::failed("our own program cannot be found").because(error))?;
     let settings = server::Settings {
         state: places.state.value.clone(),
         run: places.run.value.clone(),
         http: SocketAddr::from((Ipv4Addr::UNSPECIFIED, places.http_port.value)),
-        program,
+        program: OURSELVES.into(),
         edge_user: (world.uid == 0).then_some(NOBODY),
     };
     // Two threads: requests are answered while a plan for a large stack is made.
@@ -51,6 +53,8 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
 /// The data plane: everything it serves is told by the daemon.
 pub fn edge(args: &Edge, world: &World<'_>) -> Result<Exit, Failure> {
     log(LogFormat::Text, world);
+    // Started by way of `/proc`, it would be called `exe`.
+    let _ = rustix::thread::set_name(c"mainstay-edge");
     let options = edge::Options::new(args.control_fd, world.uid);
     edge::serve(options).map_err(|error| Failure::of(&error))?;
     Ok(Exit::Done)

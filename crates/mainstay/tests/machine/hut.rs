@@ -161,7 +161,12 @@ probes:
 
     /// The program with these words in the project's folder.
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_mainstay")), words)
+    }
+
+    /// The same with a copy of the program.
+    pub fn command_of(&self, program: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(words).env_clear().current_dir(self.project());
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.path()).env("TZ", "UTC");
         command.env("MAINSTAY_STATE", self.state()).env("MAINSTAY_RUN", &self.run);

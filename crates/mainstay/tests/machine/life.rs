@@ -32,3 +32,18 @@ fn the_daemon_and_the_edge_end_when_they_are_told_to() {
     assert!(!processes::is_alive(daemon), "the daemon runs");
     assert!(!processes::is_alive(edge), "the edge runs");
 }
+
+#[test]
+fn the_program_may_lie_in_a_folder_that_only_root_may_enter() {
+    use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+    let hut = Hut::new();
+    hut.declare(&Web::version("1"));
+    let closed = hut.path().join("closed");
+    std::fs::DirBuilder::new().mode(0o700).create(&closed).unwrap();
+    let program = closed.join("mainstay");
+    std::fs::copy(env!("CARGO_BIN_EXE_mainstay"), &program).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut up = hut.command_of(&program, &["up"]);
+    Hut::ended(up.spawn().unwrap(), &["up"]).code(0);
+    assert_eq!(hut.get().unwrap(), "version 1");
+}

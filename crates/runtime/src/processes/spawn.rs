@@ -39,6 +39,8 @@ impl From<Stdio> for std::process::Stdio {
 pub struct Spawn {
     /// The program: a path, or a name looked up in our `PATH`.
     pub program: PathBuf,
+    /// What it is called in the list of processes; its program's path when none.
+    pub name: Option<OsString>,
     /// Its arguments, without the program's name. Never put a secret here: everybody can read them.
     pub args: Vec<OsString>,
     /// All its variables; ours when none.
@@ -63,6 +65,7 @@ impl Spawn {
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {
             program: program.into(),
+            name: None,
             args: Vec::new(),
             environment: None,
             working_dir: None,
@@ -124,6 +127,9 @@ impl Spawn {
     fn command(self) -> io::Result<std::process::Command> {
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.args);
+        if let Some(name) = &self.name {
+            command.arg0(name);
+        }
         if let Some(environment) = &self.environment {
             command.env_clear().envs(environment);
         }

@@ -92,6 +92,7 @@ impl Launcher {
         let log = files::open_append(&self.log(), 0o640).map_err(LaunchError::Log)?;
         let copy = log.try_clone().map_err(LaunchError::HandOver)?;
         let mut spawn = Spawn::new(&self.program).args(["edge", "--control-fd", &CONTROL_FD.to_string()]);
+        spawn.name = Some("mainstay".into());
         spawn.stdio = [Stdio::Null, Stdio::Fd(log.into()), Stdio::Fd(copy.into())];
         spawn.fds = vec![(OwnedFd::from(control), CONTROL_FD)];
         spawn.user = self.user;
