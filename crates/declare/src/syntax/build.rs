@@ -13,12 +13,15 @@ use std::sync::Arc;
 
 /// Deeper nesting is refused: no declaration comes near it, and every later stage may recurse that far.
 pub const MAX_DEPTH: usize = 256;
-/// More nodes made by aliases are refused: an alias bomb makes billions from a few lines.
+/// More nodes copied for anchors and aliases are refused: an alias bomb makes billions from a few lines.
 pub const MAX_ALIASED_NODES: usize = 1_000_000;
-/// More text made by aliases is refused, for the same reason.
+/// More text copied for them is refused, for the same reason.
 pub const MAX_ALIASED_BYTES: usize = 64 << 20;
 /// Larger files are refused: spans are 32 bits wide and people write no such files.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// More values in one file are refused: ten thousand services have a tenth of that, and a file of commas has more.
+pub const MAX_NODES: usize = 4_000_000;
 
 /// Longer texts hardly come twice.
 const MAX_SHARED: usize = 24;
@@ -48,6 +51,7 @@ pub fn parse(file: FileId, text: &str, found: &mut Findings) -> Option<Node> {
         open: Vec::new(),
         anchors: HashMap::new(),
         aliased: Size::default(),
+        nodes: 0,
         shared: HashSet::new(),
         root: None,
     };
@@ -130,7 +134,10 @@ struct Builder<'a> {
     found: &'a mut Findings,
     open: Vec<Open>,
     anchors: HashMap<usize, (Node, Size)>,
+    /// What was copied so far: anchored values when they are kept, and once more for each alias.
     aliased: Size,
+    /// How many values were read.
+    nodes: usize,
     /// Short texts, each once: the same keys and words come again and again.
     shared: HashSet<Arc<str>>,
     root: Option<Node>,
@@ -297,7 +304,17 @@ impl<'a> Builder<'a> {
 
     /// Puts a finished node where it belongs.
     fn add(&mut self, node: Node, size: Size, anchor: usize) -> Result<(), Stop> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            self.found.push(
+                error(codes::TOO_LARGE, format!("more than {MAX_NODES} values in one file"))
+                    .at(node.span, "the limit is passed here")
+                    .help("split the project"),
+            );
+            return Err(Stop);
+        }
         if anchor != 0 {
+            self.charge(size, node.span)?;
             self.anchors.insert(anchor, (node.clone(), size));
         }
         let Some(parent) = self.open.last_mut() else {
@@ -324,23 +341,28 @@ impl<'a> Builder<'a> {
             );
             return Err(Stop);
         };
-        let size = *size;
-        self.aliased.add(size);
-        if self.aliased.nodes > MAX_ALIASED_NODES || self.aliased.bytes > MAX_ALIASED_BYTES {
-            let limit = format!("{MAX_ALIASED_NODES} values or {} MiB", MAX_ALIASED_BYTES >> 20);
-            self.found.push(
-                error(codes::ALIAS, format!("aliases expand to more than {limit}"))
-                    .at(at, "the limit is passed here")
-                    .help("write the values out, or use fewer aliases within aliases"),
-            );
-            return Err(Stop);
-        }
+        let (node, size) = (node.clone(), *size);
+        self.charge(size, at)?;
         if self.open.len() + size.depth > MAX_DEPTH {
             self.too_deep(at);
             return Err(Stop);
         }
-        let node = node.clone();
         self.add(node, size, 0)
+    }
+
+    /// Takes a copy off the budget that anchors and aliases share.
+    fn charge(&mut self, size: Size, at: Span) -> Result<(), Stop> {
+        self.aliased.add(size);
+        if self.aliased.nodes <= MAX_ALIASED_NODES && self.aliased.bytes <= MAX_ALIASED_BYTES {
+            return Ok(());
+        }
+        let limit = format!("{MAX_ALIASED_NODES} values or {} MiB", MAX_ALIASED_BYTES >> 20);
+        self.found.push(
+            error(codes::ALIAS, format!("anchors and aliases copy more than {limit}"))
+                .at(at, "the limit is passed here")
+                .help("write the values out, or use fewer anchors and aliases within each other"),
+        );
+        Err(Stop)
     }
 
     /// Applies `<<`: keys that are written win over merged ones, earlier merges over later ones.

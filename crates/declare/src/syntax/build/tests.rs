@@ -86,6 +86,11 @@ fn depth_and_aliases_are_bounded() {
     check_error(&tower, "MS0003 ");
     let long = format!("a: &a \"{}\"\nb: [{}]", "x".repeat(1 << 20), "*a, ".repeat(100));
     check_error(&long, "MS0005 ");
+    // Each anchored value lies in the next one, so each would be kept with all that lies in it.
+    let body = "x, ".repeat(100_000);
+    let nested = format!("{}{body}{}", (0..200).map(|n| format!("&a{n} [")).collect::<String>(), "]".repeat(200));
+    check_error(&nested, "MS0005 ");
+    check_error(&format!("[{}]", "1,".repeat(4_000_001)), "MS0003 ");
 }
 
 #[test]
