@@ -1,7 +1,7 @@
 //! Environment files in the dialect of Compose: quotes, `export`, comments, variables inside, values of several lines.
 //!
 //! Unquoted values end at the line's end or at ` #`; single quotes are literal; double quotes know the escapes
-//! `\n`, `\r`, `\t`, `\"`, `\\`, `\$`. Variables come from outside first, then from earlier lines.
+//! `\n`, `\r`, `\t`, `\a`, `\b`, `\f`, `\v`, `\"`, `\\`, `\$`. Variables come from outside first, then from earlier lines.
 
 use crate::codes;
 use crate::findings::{Findings, error, warning};
@@ -120,27 +120,26 @@ impl<'a> Reader<'a> {
             return Some(Setting { name, value, span });
         }
         self.at += end + (rest[end..].len() - after.len()) + 1;
-        let value = self.value(start)?;
+        let value = self.value(start, &name)?;
         Some(Setting { name, value: Some(value), span })
     }
 
-    fn value(&mut self, start: usize) -> Option<String> {
+    fn value(&mut self, start: usize, name: &str) -> Option<String> {
         if self.format == Format::Raw {
             return Some(self.line().to_owned());
         }
         let rest = self.rest();
-        self.at += rest.len() - rest.trim_start_matches([' ', '\t']).len();
-        match self.rest().chars().next() {
-            Some(quote @ ('"' | '\'')) => self.quoted(quote, start),
-            _ => {
-                let at = self.at;
-                let line = self.line();
-                Some(self.expand(unquoted(line), at))
-            }
+        let value = rest.trim_start_matches([' ', '\t']);
+        if let Some(quote @ ('"' | '\'')) = value.chars().next() {
+            self.at += rest.len() - value.len();
+            return self.quoted(quote, start, name);
         }
+        let at = self.at;
+        let line = self.line();
+        Some(self.expand(unquoted(line), at, name))
     }
 
-    fn quoted(&mut self, quote: char, start: usize) -> Option<String> {
+    fn quoted(&mut self, quote: char, start: usize, name: &str) -> Option<String> {
         let open = self.at;
         let body = &self.text[open + 1..];
         let mut escaped = false;
@@ -153,7 +152,7 @@ impl<'a> Reader<'a> {
             self.line();
             let at = self.span(open, open + 1);
             self.found.push(
-                error(codes::DOTENV, format!("the quote `{quote}` is not closed"))
+                error(codes::DOTENV, format!("the quote `{quote}` of `{name}` is not closed"))
                     .at(at, "opened here")
                     .at(self.span(start, open), "for this variable")
                     .help(format!("close the value with `{quote}`")),
@@ -163,7 +162,7 @@ impl<'a> Reader<'a> {
         self.at = open + 1 + close + 1;
         self.after_quote();
         let body = &body[..close];
-        Some(if quote == '\'' { body.replace("\\'", "'") } else { self.expand(&unescaped(body), open + 1) })
+        Some(if quote == '\'' { body.replace("\\'", "'") } else { self.expand(&unescaped(body), open + 1, name) })
     }
 
     fn after_quote(&mut self) {
@@ -179,7 +178,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn expand(&mut self, text: &str, at: usize) -> String {
+    // The text of the file is shown to nobody, so what is said names the variable.
+    fn expand(&mut self, text: &str, at: usize, of: &str) -> String {
         if !text.contains('$') {
             return text.to_owned();
         }
@@ -190,9 +190,11 @@ impl<'a> Reader<'a> {
         for problem in problems {
             let place = self.span(at, end);
             self.found.push(match problem {
-                Problem::Syntax { what, .. } => error(codes::DOTENV, format!("this is no variable expression: {what}"))
-                    .at(place, "")
-                    .help("write the value in single quotes if the `$` is meant literally"),
+                Problem::Syntax { what, .. } => {
+                    error(codes::DOTENV, format!("the value of `{of}` is no variable expression: {what}"))
+                        .at(place, "")
+                        .help("write the value in single quotes if the `$` is meant literally")
+                }
                 Problem::TooLong { .. } => {
                     let message = format!("variables expand to more than {} MiB", MAX_EXPANDED_BYTES >> 20);
                     error(codes::EXPANSION, message).at(place, "the limit is passed here").help("shorten the values")
@@ -214,8 +216,9 @@ impl<'a> Reader<'a> {
 }
 
 fn unquoted(line: &str) -> &str {
-    let comment = line.char_indices().find(|&(at, c)| c == '#' && (at == 0 || line[..at].ends_with([' ', '\t'])));
-    comment.map_or(line, |(at, _)| &line[..at]).trim_end()
+    // `A=#1` is a value with a `#`, as passwords have them.
+    let comment = line.char_indices().find(|&(at, c)| c == '#' && line[..at].ends_with([' ', '\t']));
+    comment.map_or(line, |(at, _)| &line[..at]).trim()
 }
 
 /// Escapes of double quotes; `\$` becomes `$$`, so that it is no variable afterwards.
@@ -231,6 +234,10 @@ fn unescaped(body: &str) -> String {
             Some('n') => out.push('\n'),
             Some('r') => out.push('\r'),
             Some('t') => out.push('\t'),
+            Some('a') => out.push('\x07'),
+            Some('b') => out.push('\x08'),
+            Some('f') => out.push('\x0c'),
+            Some('v') => out.push('\x0b'),
             Some('$') => out.push_str("$$"),
             Some(c @ ('"' | '\\' | '\'')) => out.push(c),
             Some(other) => {
@@ -266,7 +273,11 @@ mod tests {
     #[test]
     fn the_dialect_is_composes() {
         check("A=1\nexport B = two \n# c\n\nC: 3", &[("A", "1"), ("B", "two"), ("C", "3")]);
-        check("A=a # comment\nB=a#b\nC=#x", &[("A", "a"), ("B", "a#b"), ("C", "")]);
+        check(
+            "A=a # comment\nB=a#b\nC=#x\nD= #x\nE=\t#x",
+            &[("A", "a"), ("B", "a#b"), ("C", "#x"), ("D", ""), ("E", "")],
+        );
+        check("A=\"\\a\\b\\f\\v\"", &[("A", "\x07\x08\x0c\x0b")]);
         check("A='a $X # \"'\nB=\"x\\ny\\\"\" # c", &[("A", "a $X # \""), ("B", "x\ny\"")]);
         check("A=\"one\ntwo\"\nB=2", &[("A", "one\ntwo"), ("B", "2")]);
         check(
