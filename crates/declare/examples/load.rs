@@ -46,6 +46,7 @@ fn main() {
         environment: args.get(1).cloned(),
         profiles: BTreeSet::new(),
         process_env: std::env::vars().collect(),
+        env_files: None,
     };
     let loaded = declare::load(&input);
     for d in &loaded.diagnostics {

@@ -46,6 +46,7 @@ fn steps(files: &MemoryFiles) -> usize {
         environment: None,
         profiles: BTreeSet::new(),
         process_env: BTreeMap::new(),
+        env_files: None,
     });
     let errors: Vec<_> = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
     assert!(errors.is_empty(), "the text is legal: {errors:?}");

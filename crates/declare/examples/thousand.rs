@@ -59,6 +59,7 @@ fn main() {
         environment: None,
         profiles: BTreeSet::new(),
         process_env: BTreeMap::new(),
+        env_files: None,
     };
     let peak = || {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

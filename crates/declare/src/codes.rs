@@ -64,6 +64,9 @@ codes! {
     STATIC = "MS0065", "a setting without meaning for static files";
     ROUTE_TWICE = "MS0066", "a route that is declared twice";
     NO_SERVICES = "MS0067", "nothing to run";
+    TWO_FILES = "MS0070", "two files of which one counts";
+    TARGET_TWICE = "MS0071", "two things at one place";
+    NO_VOLUME = "MS0072", "a data store without a volume";
     ROUTE = "MS0080", "a route that cannot be read";
     PROCESS = "MS0081", "a process recipe that cannot be used";
     ENVIRONMENT = "MS0082", "an environment that is not declared";

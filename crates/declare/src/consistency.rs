@@ -4,7 +4,7 @@
 
 use crate::assemble::{Assembled, Kind, Reference};
 use crate::codes;
-use crate::findings::{Findings, did_you_mean, error, warning};
+use crate::findings::{Findings, error, warning};
 use crate::syntax::Node;
 use model::name::ServiceName;
 use model::project::{Condition, Project, RestartPolicy, Runs, Service};
@@ -20,6 +20,7 @@ pub fn check(assembled: &Assembled, compose: &Node, found: &mut Findings) {
     dependencies(project, found);
     ports(project, found);
     routes(project, found);
+    targets(project, found);
     let services = compose.as_map().and_then(|map| map.entry("services"));
     let includes = compose.as_map().is_some_and(|map| map.get("include").is_some());
     if services.is_none_or(|entry| entry.value.is_null() || is_empty(&entry.value)) && !includes {
@@ -50,7 +51,7 @@ fn references(references: &[Reference], compose: &Node, found: &mut Findings) {
         let names = &declared[kind];
         if !names.contains(name.as_str()) {
             let message = format!("there is no {} `{name}`", kind.one());
-            let help = did_you_mean(name, names.iter().copied(), || format!("declare it under `{}`", kind.key()));
+            let help = found.did_you_mean(name, names.iter().copied(), || format!("declare it under `{}`", kind.key()));
             found.push(error(codes::REFERENCE, message).at(*at, "").help(help));
         }
     }
@@ -180,6 +181,29 @@ fn routes(project: &Project, found: &mut Findings) {
                         .at(path.at, "again here")
                         .at(first, "first here")
                         .help("keep one of them"),
+                );
+            }
+        }
+    }
+}
+
+/// What a replica gets at the same place, where one would hide the other.
+fn targets(project: &Project, found: &mut Findings) {
+    for (name, service) in &project.services {
+        let template = &service.template;
+        let artifacts: BTreeSet<(&str, &str)> = match &template.runs {
+            Runs::Process { artifacts, .. } => artifacts.iter().map(|a| (&*a.target, &*a.source)).collect(),
+            _ => BTreeSet::new(),
+        };
+        let mounts = template.mounts.iter().map(|mount| &*mount.target);
+        let files = template.files.iter().map(|file| &*file.target);
+        let mut seen = BTreeSet::new();
+        for target in artifacts.iter().map(|(target, _)| *target).chain(mounts).chain(files) {
+            if !seen.insert(target) {
+                found.push(
+                    error(codes::TARGET_TWICE, format!("two things lie at `{target}` in `{name}`"))
+                        .at(service.at, "")
+                        .help("give one of the volumes, artifacts, secrets and configs another target"),
                 );
             }
         }

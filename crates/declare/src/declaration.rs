@@ -28,6 +28,8 @@ pub struct Declared {
     pub bundle_paths: BTreeSet<String>,
     compose: Node,
     policy: Node,
+    /// The places where variables were put in.
+    expanded: BTreeSet<Span>,
 }
 
 /// A command that makes artifacts; run in the project's folder.
@@ -54,7 +56,13 @@ impl Build {
 }
 
 impl Declared {
-    pub(crate) fn new(project: Project, builds: Vec<Build>, compose: Node, policy: Node) -> Self {
+    pub(crate) fn new(
+        project: Project,
+        builds: Vec<Build>,
+        compose: Node,
+        policy: Node,
+        expanded: BTreeSet<Span>,
+    ) -> Self {
         let bundle_paths = bundle_paths(&project);
         // Recipes that the engine has no use for need no build either.
         let runs = |name: &String| {
@@ -62,7 +70,7 @@ impl Declared {
             service.is_some_and(|s| matches!(s.template.runs, Runs::Process { .. } | Runs::Static { .. }))
         };
         let builds = builds.into_iter().filter(|build| build.services.iter().any(runs)).collect();
-        Self { project, builds, bundle_paths, compose, policy }
+        Self { project, builds, bundle_paths, compose, policy, expanded }
     }
 }
 
@@ -158,18 +166,21 @@ fn read(text: &str, found: &mut Findings) -> Option<Project> {
     Some(assembled.project)
 }
 
-/// The resolved declaration for people; environment values and the contents of secrets and configs only if `reveal`.
+/// The resolved declaration for people. What may be secret only if `reveal`: environment values, the contents of
+/// secrets and configs, notes (`x-`), and lines that variables were put into.
 pub fn to_yaml(declared: &Declared, reveal: bool) -> String {
     let mut compose = declared.compose.clone();
+    let mut policy = declared.policy.clone();
     if !reveal {
         mask(&mut compose);
+        mask_expanded(&mut compose, false, &declared.expanded);
+        mask_expanded(&mut policy, false, &declared.expanded);
     }
     let span = compose.span;
     let mut root = Map::default();
     root.push("project", Node::text(declared.project.name.as_str(), span));
     root.push("environment", Node::text(declared.project.environment.as_str(), span));
     root.push("compose", compose);
-    let mut policy = declared.policy.clone();
     if let Some(map) = policy.as_map_mut() {
         map.remove("project");
     }
@@ -192,6 +203,26 @@ fn mask(compose: &mut Node) {
                 }
             }
         }
+    }
+}
+
+/// The keys below which a variable's value is free text, where passwords get to.
+const LINES: &[&str] = &["command", "entrypoint", "test", "labels", "annotations", "build", "options"];
+
+/// Hides notes, where values of the environment are often shared, and below [`LINES`] what variables were put into.
+fn mask_expanded(node: &mut Node, is_line: bool, expanded: &BTreeSet<Span>) {
+    match &mut node.value {
+        Value::Map(map) => {
+            for entry in &mut map.entries {
+                if entry.key.starts_with("x-") {
+                    entry.value = Node::text(HIDDEN, entry.value.span);
+                }
+                mask_expanded(&mut entry.value, is_line || LINES.contains(&&*entry.key), expanded);
+            }
+        }
+        Value::List(items) => items.iter_mut().for_each(|item| mask_expanded(item, is_line, expanded)),
+        Value::Scalar(_) if is_line && expanded.contains(&node.span) => *node = Node::text(HIDDEN, node.span),
+        Value::Scalar(_) => {}
     }
 }
 

@@ -10,6 +10,12 @@ use std::collections::HashSet;
 /// More than this is only counted: nobody reads on, and a hostile file could fill the memory with findings.
 const MAX_KEPT: usize = 1000;
 
+/// Suggestions cost more than findings, so only the first ones have them.
+const MAX_SUGGESTED: usize = 50;
+
+/// More names than this are not looked through for a suggestion.
+const MAX_CANDIDATES: usize = 500;
+
 /// The problems found so far.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -35,6 +41,22 @@ impl Findings {
             self.all.push(diagnostic);
         } else {
             self.more += 1;
+        }
+    }
+
+    /// "did you mean `x`?" or the fallback.
+    pub fn did_you_mean<'a>(
+        &self,
+        found: &str,
+        known: impl IntoIterator<Item = &'a str>,
+        otherwise: impl FnOnce() -> String,
+    ) -> String {
+        if self.all.len() >= MAX_SUGGESTED {
+            return otherwise();
+        }
+        match nearest(found, known.into_iter().take(MAX_CANDIDATES)) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => otherwise(),
         }
     }
 
@@ -96,18 +118,6 @@ pub fn nearest<'a>(found: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .filter(|(distance, name)| *distance <= (name.chars().count().max(found.chars().count()) / 3).max(1))
         .min()
         .map(|(_, name)| name)
-}
-
-/// "did you mean `x`?" or the fallback.
-pub fn did_you_mean<'a>(
-    found: &str,
-    known: impl IntoIterator<Item = &'a str>,
-    otherwise: impl FnOnce() -> String,
-) -> String {
-    match nearest(found, known) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None => otherwise(),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use crate::declaration::{Build, Declared};
 use crate::dotenv::{self, Format};
 use crate::files::{FileError, Files, absolute, within};
-use crate::findings::{Findings, did_you_mean, error};
+use crate::findings::{Findings, error, warning};
 use crate::interpolate::Interpolation;
 use crate::syntax::build::{self, MAX_FILE_BYTES};
 use crate::syntax::{Map, Node};
@@ -41,6 +41,8 @@ pub struct Input<'a> {
     pub profiles: BTreeSet<String>,
     /// The environment of the command.
     pub process_env: BTreeMap<String, String>,
+    /// The environment files, of which a later one wins; `.env` and `.env.<environment>` when none.
+    pub env_files: Option<Vec<String>>,
 }
 
 /// What came of it.
@@ -49,7 +51,7 @@ pub struct Loaded {
     pub declared: Option<Declared>,
     /// All that was found, in the order of the files.
     pub diagnostics: Vec<Diagnostic>,
-    /// The files that were read, for showing diagnostics.
+    /// The files that were read, for showing diagnostics; of environment files only the lines' lengths.
     pub sources: Sources,
 }
 
@@ -61,12 +63,31 @@ pub fn load(input: &Input<'_>) -> Loaded {
         variables: Variables::of_process(&input.process_env),
         profiles: input.profiles.clone(),
         sources: Sources::default(),
+        private: BTreeSet::new(),
+        expanded: BTreeSet::new(),
         found: Findings::default(),
     };
     let declared = loader.run(input);
     let declared = declared.filter(|_| !loader.found.has_errors());
-    Loaded { declared, diagnostics: loader.found.into_sorted(), sources: loader.sources }
+    let sources = without_texts(&loader.sources, &loader.private);
+    Loaded { declared, diagnostics: loader.found.into_sorted(), sources }
 }
+
+/// The same files with blank lines in place of what is private: passwords lie beside what is wrong.
+fn without_texts(sources: &Sources, private: &BTreeSet<FileId>) -> Sources {
+    let mut shown = Sources::default();
+    for (file, source) in sources.iter() {
+        let blank = |c: char| if c == '\n' { "\n".to_owned() } else { " ".repeat(c.len_utf8()) };
+        match private.contains(&file) {
+            true => shown.add(&source.name, &source.text.chars().map(blank).collect::<String>()),
+            false => shown.add(&source.name, &source.text),
+        };
+    }
+    shown
+}
+
+/// A variable, its value and where it was set.
+type Set = (String, String, Span);
 
 /// The state that the stages share.
 pub(crate) struct Loader<'a> {
@@ -75,14 +96,21 @@ pub(crate) struct Loader<'a> {
     pub(crate) variables: Variables,
     pub(crate) profiles: BTreeSet<String>,
     pub(crate) sources: Sources,
+    /// Environment files, whose text is shown to nobody.
+    private: BTreeSet<FileId>,
+    /// The places where variables were put in.
+    expanded: BTreeSet<Span>,
     pub(crate) found: Findings,
 }
 
 impl Loader<'_> {
     fn run(&mut self, input: &Input<'_>) -> Option<Declared> {
-        let mut policy = self.policy_tree(input);
+        let mut policy = self.policy_tree(input)?;
         let environment = self.environment(input, &policy)?;
-        self.variables_of(&policy, environment.as_str());
+        keys::policy::TABLE.check(&policy, &mut self.found);
+        policy::check_others(&policy, environment.as_str(), &mut self.found);
+        let variables = policy::choose(&mut policy, environment.as_str());
+        self.variables_of(variables, environment.as_str(), input.env_files.as_deref());
         let paths = self.compose_paths(input)?;
         let trees: Vec<Node> = paths.iter().filter_map(|path| self.tree(path)).collect();
         // A file that is no YAML has been reported; judging the rest would only add what follows from that.
@@ -90,17 +118,17 @@ impl Loader<'_> {
             return None;
         }
         let name = self.name(&policy, &trees)?;
-        self.variables.add_below("COMPOSE_PROJECT_NAME", name.to_string(), Origin::BuiltIn);
+        self.variables.set("COMPOSE_PROJECT_NAME", name.to_string(), Origin::BuiltIn);
         let mut compose = self.interpolated(&mut policy, trees);
         keys::compose::TABLE.check(&compose, &mut self.found);
-        keys::policy::TABLE.check(&policy, &mut self.found);
         self.compose_profiles();
         let inactive = resolve::compose(&mut compose, self);
-        resolve::policy(&mut policy, environment.as_str(), &inactive, self);
+        resolve::policy(&mut policy, &inactive, self);
         let rules = policy::read(&policy, environment.as_str(), &mut self.found);
         let assembled = assemble::project(&compose, &rules, name, environment, &mut self.found);
         consistency::check(&assembled, &compose, &mut self.found);
-        Some(Declared::new(assembled.project, Build::of_policy(&rules), compose, policy))
+        let expanded = std::mem::take(&mut self.expanded);
+        Some(Declared::new(assembled.project, Build::of_policy(&rules), compose, policy, expanded))
     }
 
     /// Expands variables, brings each file into long forms and merges them.
@@ -120,7 +148,7 @@ impl Loader<'_> {
                 }
             });
         }
-        interpolation.finish(&mut self.found);
+        self.expanded = interpolation.finish(&mut self.found);
         self.variables = variables;
         merged.expect("there is at least one Compose file")
     }
@@ -139,10 +167,10 @@ impl Loader<'_> {
         within(self.project_dir, path).unwrap_or_else(|| path.to_owned())
     }
 
-    /// The text of a file that is referred to at `from`; none when it cannot be read, which is reported.
+    /// The text of an environment file that is referred to at `from`; none when it cannot be read, which is reported.
     pub(crate) fn read_text(&mut self, path: &str, from: Span, optional: bool) -> Option<(FileId, Arc<str>)> {
         match self.files.read(path, MAX_FILE_BYTES) {
-            Ok(bytes) => self.decoded(path, &bytes),
+            Ok(bytes) => self.decoded_private(path, &bytes),
             Err(FileError::NotFound) if optional => None,
             Err(problem) => {
                 let message = format!("`{}` cannot be read: {problem}", self.shown(path));
@@ -151,6 +179,12 @@ impl Loader<'_> {
                 None
             }
         }
+    }
+
+    fn decoded_private(&mut self, path: &str, bytes: &[u8]) -> Option<(FileId, Arc<str>)> {
+        let next = FileId(self.sources.iter().count() as u32);
+        self.private.insert(next);
+        self.decoded(path, bytes)
     }
 
     fn decoded(&mut self, path: &str, bytes: &[u8]) -> Option<(FileId, Arc<str>)> {
@@ -202,14 +236,25 @@ impl Loader<'_> {
         Some(if tree.is_null() { Node::map(Map::default(), tree.span) } else { tree })
     }
 
-    fn first_existing(&self, names: &[&str]) -> Option<String> {
-        names.iter().map(|name| absolute(self.project_dir, name)).find(|path| self.files.exists(path))
+    /// The first of these names that exists; of the others that do it says that they have no effect.
+    fn first_existing(&mut self, names: &[&str]) -> Option<String> {
+        let files = self.files;
+        let mut there = names.iter().filter(|name| files.exists(&absolute(self.project_dir, name)));
+        let first = there.next()?;
+        for other in there {
+            let message = format!("`{other}` has no effect beside `{first}`");
+            self.found.push(warning(codes::TWO_FILES, message).help("keep one of them"));
+        }
+        Some(absolute(self.project_dir, first))
     }
 
-    fn policy_tree(&mut self, input: &Input<'_>) -> Node {
+    /// The policy, empty where there is no file; none when the file cannot be read, which is reported.
+    fn policy_tree(&mut self, input: &Input<'_>) -> Option<Node> {
         let named = input.policy.as_deref().map(|path| absolute(self.project_dir, path));
-        let tree = named.or_else(|| self.first_existing(POLICY_NAMES)).and_then(|path| self.tree(&path));
-        tree.unwrap_or_else(|| Node::map(Map::default(), Self::nowhere(FileId(0))))
+        match named.or_else(|| self.first_existing(POLICY_NAMES)) {
+            Some(path) => self.tree(&path),
+            None => Some(Node::map(Map::default(), Self::nowhere(FileId(0)))),
+        }
     }
 
     fn compose_paths(&mut self, input: &Input<'_>) -> Option<Vec<String>> {
@@ -232,14 +277,23 @@ impl Loader<'_> {
     }
 
     fn environment(&mut self, input: &Input<'_>, policy: &Node) -> Option<EnvironmentName> {
-        let declared = policy.as_map().and_then(|map| map.get("environments")).and_then(Node::as_map);
-        let names: Vec<&str> = declared.map_or(&[][..], |map| &map.entries).iter().map(|entry| &*entry.key).collect();
-        let wanted = input.environment.clone().unwrap_or_else(|| match names[..] {
-            [only] => only.to_owned(),
+        let declared = policy.as_map().and_then(|map| map.entry("environments"));
+        let entries = declared.and_then(|entry| entry.value.as_map()).map_or(&[][..], |map| &map.entries);
+        let names: Vec<&str> = entries.iter().map(|entry| &*entry.key).collect();
+        let wanted = match (&input.environment, &names[..], declared) {
+            (Some(named), ..) => named.clone(),
+            (None, [only], _) => (*only).to_owned(),
+            // Another stack than any of those declared would be a surprise.
+            (None, [_, ..], Some(entry)) if !names.contains(&DEVELOPMENT) => {
+                let message = format!("nothing says which environment is meant: {}", names.join(", "));
+                let help = format!("name one, for example `--environment {}`, or declare `{DEVELOPMENT}`", names[0]);
+                self.found.push(error(codes::ENVIRONMENT, message).at(entry.key_span, "").help(help));
+                return None;
+            }
             _ => DEVELOPMENT.to_owned(),
-        });
-        if input.environment.is_some() && !names.is_empty() && !names.contains(&wanted.as_str()) {
-            let help = did_you_mean(&wanted, names.iter().copied(), || {
+        };
+        if !names.is_empty() && !names.contains(&wanted.as_str()) {
+            let help = self.found.did_you_mean(&wanted, names.iter().copied(), || {
                 format!("name one of {}, or declare it", names.join(", "))
             });
             let message = format!("the environment `{wanted}` is not declared in mainstay.yaml");
@@ -252,46 +306,44 @@ impl Loader<'_> {
         name.ok()
     }
 
-    /// Adds the variables below the process environment, highest first.
-    fn variables_of(&mut self, policy: &Node, environment: &str) {
-        let named = format!(".env.{environment}");
-        let files: Vec<_> = [named.as_str(), ".env"]
-            .into_iter()
-            .filter_map(|name| {
-                let path = absolute(self.project_dir, name);
-                if !self.files.exists(&path) {
-                    return None;
-                }
-                // A folder of that name (`.env/` of Python) is no environment file.
-                self.read_env_file(&path)
-            })
-            .collect();
-        self.policy_variables(policy, environment);
-        // Read lowest first, so that a higher file may use what a lower one sets.
-        let mut below = self.variables.clone();
-        let mut parsed = Vec::new();
-        for (file, text) in files.iter().rev() {
-            let outside = |name: &str| below.get(name).map(str::to_owned);
-            let settings = dotenv::parse(*file, text, Format::Compose, &outside, &mut self.found);
-            for setting in &settings {
-                below.add_below(&setting.name, setting.value.clone().unwrap_or_default(), Origin::File(setting.span));
-            }
-            parsed.push(settings);
+    /// Adds the variables below the process environment: the policy's, then those of the environment files.
+    fn variables_of(&mut self, of_policy: Option<Node>, environment: &str, named: Option<&[String]>) {
+        let of_files = self.file_variables(environment, named);
+        let mut outside = self.variables.clone();
+        for (name, value, span) in &of_files {
+            outside.add_below(name, value.clone(), Origin::File(*span));
         }
-        for settings in parsed.into_iter().rev() {
-            let last: BTreeMap<_, _> = settings.into_iter().map(|s| (s.name.clone(), s)).collect();
-            for (name, setting) in last {
-                if let Some(value) = setting.value {
-                    self.variables.add_below(&name, value, Origin::File(setting.span));
-                }
-            }
+        let of_policy = of_policy.map(|node| self.policy_variables(node, &outside)).unwrap_or_default();
+        for (name, value, span) in of_policy.into_iter().chain(of_files) {
+            self.variables.add_below(&name, value, Origin::File(span));
         }
     }
 
-    fn read_env_file(&mut self, path: &str) -> Option<(FileId, Arc<str>)> {
+    /// What the environment files set, highest first.
+    fn file_variables(&mut self, environment: &str, named: Option<&[String]>) -> Vec<Set> {
+        let usual = [".env".to_owned(), format!(".env.{environment}")];
+        let mut below = self.variables.clone();
+        let mut set = Vec::new();
+        // Read lowest first, so that a higher file may use what a lower one sets.
+        for path in named.unwrap_or(&usual).iter().map(|name| absolute(self.project_dir, name)) {
+            let Some((file, text)) = self.read_env_file(&path, named.is_some()) else { continue };
+            let outside = |name: &str| below.get(name).map(str::to_owned);
+            let settings = dotenv::parse(file, &text, Format::Compose, &outside, &mut self.found);
+            for setting in settings {
+                below.add_below(&setting.name, setting.value.clone().unwrap_or_default(), Origin::File(setting.span));
+                set.extend(setting.value.map(|value| (setting.name, value, setting.span)));
+            }
+        }
+        // Of two lines for one variable the later one counts.
+        set.reverse();
+        set
+    }
+
+    fn read_env_file(&mut self, path: &str, is_named: bool) -> Option<(FileId, Arc<str>)> {
         match self.files.read(path, MAX_FILE_BYTES) {
-            Ok(bytes) => self.decoded(path, &bytes),
-            Err(FileError::NotAFile | FileError::NotFound) => None,
+            Ok(bytes) => self.decoded_private(path, &bytes),
+            // A folder of that name (`.env/` of Python) is no environment file.
+            Err(FileError::NotAFile | FileError::NotFound) if !is_named => None,
             Err(problem) => {
                 let message = format!("`{}` cannot be read: {problem}", self.shown(path));
                 self.found.push(error(codes::FILE, message).help("make it readable, or remove it"));
@@ -300,50 +352,52 @@ impl Loader<'_> {
         }
     }
 
-    /// `environments.<name>.variables`; its values may use the process environment.
-    fn policy_variables(&mut self, policy: &Node, environment: &str) {
-        let at = |node: &Node, key: &str| node.as_map().and_then(|map| map.get(key)).cloned();
-        let node = at(policy, "environments").and_then(|node| at(&node, environment));
-        let Some(mut node) = node.and_then(|node| at(&node, "variables")) else { return };
-        let variables = self.variables.clone();
-        let mut interpolation = Interpolation::new(&variables);
-        let mut quiet = Findings::default();
-        // What is missing is reported when the whole policy is expanded.
-        interpolation.apply(&mut node, &self.sources, &mut quiet);
-        for entry in node.as_map().map_or(&[][..], |map| &map.entries) {
-            if let Some(scalar) = entry.value.as_scalar() {
-                self.variables.add_below(&entry.key, scalar.to_text(), Origin::File(entry.value.span));
+    /// `environments.<name>.variables`; its values may use the process environment and the environment files.
+    fn policy_variables(&mut self, node: Node, outside: &Variables) -> Vec<Set> {
+        let mut interpolation = Interpolation::new(outside);
+        let mut set = Vec::new();
+        for mut entry in policy::variables(node, &mut self.found) {
+            // What the process sets wins, so nothing that this value asks for is missed.
+            if self.variables.get(&entry.key).is_some() {
+                continue;
+            }
+            interpolation.apply(&mut entry.value, &self.sources, &mut self.found);
+            if let Some(scalar) = entry.value.as_scalar().filter(|scalar| !scalar.is_null()) {
+                set.push((entry.key.to_string(), scalar.to_text(), entry.value.span));
             }
         }
+        interpolation.finish(&mut self.found);
+        set
     }
 
-    /// The project's name: mainstay.yaml, the last Compose file that has one, `COMPOSE_PROJECT_NAME`, the folder.
+    /// The project's name: mainstay.yaml, `COMPOSE_PROJECT_NAME`, the last Compose file that has one, the folder.
     fn name(&mut self, policy: &Node, trees: &[Node]) -> Option<ProjectName> {
         let written =
             |node: &Node, key: &str| node.as_map().and_then(|map| map.get(key)).filter(|n| !n.is_null()).cloned();
-        let node = written(policy, "project").or_else(|| trees.iter().rev().find_map(|tree| written(tree, "name")));
-        if let Some(mut node) = node {
-            let variables = self.variables.clone();
-            let mut quiet = Findings::default();
-            Interpolation::new(&variables).apply(&mut node, &self.sources, &mut quiet);
-            let text = node.as_scalar().map(|scalar| scalar.to_text()).unwrap_or_default();
-            return match text.parse() {
-                Ok(name) => Some(name),
-                Err(problem) => {
-                    let problem: model::name::NameError = problem;
-                    let help = "write lower-case letters, digits, `_` and `-`";
-                    self.found.push(error(codes::PROJECT_NAME, problem.to_string()).at(node.span, "").help(help));
-                    None
-                }
-            };
-        }
-        let folder = self.project_dir.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        let text = self.variables.get("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty()).unwrap_or(folder);
-        let name = normalised(text).parse();
-        if name.is_err() {
-            let message = format!("`{text}` gives no project name");
-            self.found.push(error(codes::PROJECT_NAME, message).help("write `project: <name>` in mainstay.yaml"));
-        }
+        let of_variable = self.variables.get("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty());
+        let node = written(policy, "project").or_else(|| match of_variable {
+            Some(_) => None,
+            None => trees.iter().rev().find_map(|tree| written(tree, "name")),
+        });
+        let Some(mut node) = node else {
+            let folder = self.project_dir.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            let text = of_variable.unwrap_or(folder);
+            let name = normalised(text).parse();
+            if name.is_err() {
+                let message = format!("`{text}` gives no project name");
+                self.found.push(error(codes::PROJECT_NAME, message).help("write `project: <name>` in mainstay.yaml"));
+            }
+            return name.ok();
+        };
+        let variables = self.variables.clone();
+        // What is missing is reported when the whole file is expanded.
+        let mut quiet = Findings::default();
+        Interpolation::new(&variables).apply(&mut node, &self.sources, &mut quiet);
+        let text = node.as_scalar().map(|scalar| scalar.to_text()).unwrap_or_default();
+        let name = text.parse().map_err(|problem: model::name::NameError| {
+            let help = "write lower-case letters, digits, `_` and `-`";
+            self.found.push(error(codes::PROJECT_NAME, problem.to_string()).at(node.span, "").help(help));
+        });
         name.ok()
     }
 }

@@ -2,10 +2,10 @@
 //! [`crate::assemble`] puts the two files together.
 
 use crate::assemble::read::Reader;
-use crate::canonical::words;
+use crate::canonical::{self, words};
 use crate::codes;
 use crate::findings::{Findings, error};
-use crate::syntax::{Map, Node, Value};
+use crate::syntax::{Entry, Map, Node, Value};
 use model::policy::EngineKind;
 use model::span::{Span, Spanned};
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,12 +136,62 @@ pub fn read(root: &Node, environment: &str, found: &mut Findings) -> Policy {
     if let Some(map) =
         environments.and_then(|map| map.get(environment)).and_then(|node| reader.read.map(node, environment))
     {
-        policy.engine = map.get("engine").and_then(|node| reader.read.parse(codes::VALUE, node, "engine"));
-        policy.replicas = reader.by_service(map, "replicas", |reader, node| {
-            reader.read.number(node, "replicas", 0, crate::assemble::MAX_REPLICAS).map(|n| n as u32)
-        });
+        (policy.engine, policy.replicas) = reader.environment(map);
+        if let (Some(kind), Some(node)) = (policy.engine.filter(|kind| *kind != EngineKind::Process), map.get("engine"))
+        {
+            let message = format!("the engine `{kind}` is not supported yet");
+            reader.read.wrong(codes::NOT_YET, node, message, "write `engine: process`, or leave it out");
+        }
     }
     policy
+}
+
+/// Judges the environments beside `chosen` as far as that needs no variables, so that a mistake there does not wait
+/// for the day it is chosen.
+pub fn check_others(root: &Node, chosen: &str, found: &mut Findings) {
+    let mut reader = PolicyReader { read: Reader { found }, groups: BTreeMap::new() };
+    let environments = root.as_map().and_then(|map| map.get("environments")).and_then(Node::as_map);
+    for entry in environments.map_or(&[][..], |map| &map.entries).iter().filter(|entry| &*entry.key != chosen) {
+        let mut node = entry.value.clone();
+        drop_expressions(&mut node);
+        let Some(map) = reader.read.map(&node, &entry.key) else { continue };
+        reader.environment(map);
+        if let Some(node) = map.get("variables") {
+            variables(node.clone(), reader.read.found);
+        }
+    }
+}
+
+fn drop_expressions(node: &mut Node) {
+    let asks = |node: &Node| node.as_scalar().is_some_and(|scalar| scalar.text.contains('$'));
+    match &mut node.value {
+        Value::Map(map) => {
+            map.entries.retain(|entry| !asks(&entry.value));
+            map.entries.iter_mut().for_each(|entry| drop_expressions(&mut entry.value));
+        }
+        Value::List(items) => {
+            items.retain(|item| !asks(item));
+            items.iter_mut().for_each(drop_expressions);
+        }
+        Value::Scalar(_) => {}
+    }
+}
+
+/// Takes all environments but `environment` out, and gives the variables of that one.
+pub fn choose(root: &mut Node, environment: &str) -> Option<Node> {
+    let environments = root.as_map_mut()?.get_mut("environments")?.as_map_mut()?;
+    environments.entries.retain(|entry| &*entry.key == environment);
+    let chosen = environments.entries.first_mut()?.value.as_map_mut()?;
+    chosen.remove("variables").map(|entry| entry.value)
+}
+
+/// The entries of `variables`: a mapping, or a list of `NAME=value`. Nothing is expanded yet.
+pub fn variables(mut node: Node, found: &mut Findings) -> Vec<Entry> {
+    canonical::environment(&mut node, found);
+    let mut read = Reader { found };
+    let Some(map) = read.map(&node, "variables") else { return Vec::new() };
+    let legal = |entry: &&Entry| entry.value.is_null() || read.scalar(&entry.value, &entry.key).is_some();
+    map.entries.iter().filter(legal).cloned().collect()
 }
 
 struct PolicyReader<'a> {
@@ -150,6 +200,15 @@ struct PolicyReader<'a> {
 }
 
 impl PolicyReader<'_> {
+    /// Engine and replicas of one environment.
+    fn environment(&mut self, map: &Map) -> (Option<EngineKind>, BTreeMap<String, Spanned<u32>>) {
+        let engine = map.get("engine").and_then(|node| self.read.parse(codes::VALUE, node, "engine"));
+        let replicas = self.by_service(map, "replicas", |reader, node| {
+            reader.read.number(node, "replicas", 0, crate::assemble::MAX_REPLICAS).map(|n| n as u32)
+        });
+        (engine, replicas)
+    }
+
     fn by_service<T>(
         &mut self,
         top: &Map,
@@ -191,8 +250,9 @@ impl PolicyReader<'_> {
             }
             return None;
         };
-        let Some(paths) = map.get("paths").and_then(|node| self.read.map(node, "paths")) else {
-            if map.get("paths").is_none() {
+        let paths = map.get("paths").and_then(|node| self.read.map(node, "paths"));
+        let Some(paths) = paths.filter(|paths| !paths.entries.is_empty()) else {
+            if map.get("paths").is_none() || paths.is_some() {
                 self.missing(
                     codes::ROUTE,
                     node.span,
@@ -256,7 +316,7 @@ impl PolicyReader<'_> {
             return rules.clone();
         }
         let known = self.groups.keys().map(String::as_str);
-        let help = crate::findings::did_you_mean(name, known, || "declare it under `artifacts`".into());
+        let help = self.read.found.did_you_mean(name, known, || "declare it under `artifacts`".into());
         self.read.wrong(codes::REFERENCE, at, format!("`@{name}` is no group of `artifacts`"), help);
         Vec::new()
     }

@@ -7,10 +7,11 @@ use crate::assemble::read::Reader;
 use crate::codes;
 use crate::dotenv::{self, Format};
 use crate::files::{FileError, absolute, within};
-use crate::findings::{error, warning};
+use crate::findings::{Findings, error, warning};
 use crate::load::Loader;
 use crate::syntax::{Entry, Map, Node, Value};
 use model::span::Span;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub fn compose(root: &mut Node, loader: &mut Loader<'_>) -> Inactive {
             resolver.dependencies(service, &known, &inactive);
             resolver.environment(service);
             resolver.mounts(service);
-            links(service);
+            links(service, &mut resolver.loader.found);
         }
     }
     link_aliases(services);
@@ -48,25 +49,23 @@ pub fn compose(root: &mut Node, loader: &mut Loader<'_>) -> Inactive {
     inactive
 }
 
-/// Takes out of the policy what speaks of other environments, of inactive services and to the client only.
-pub fn policy(root: &mut Node, environment: &str, inactive: &Inactive, loader: &mut Loader<'_>) {
+/// Takes out of the policy what speaks of inactive services.
+pub fn policy(root: &mut Node, inactive: &Inactive, loader: &mut Loader<'_>) {
     let Some(top) = root.as_map_mut() else { return };
     for key in ["processes", "probes", "services"] {
         forget_inactive(top.get_mut(key), inactive);
     }
     if let Some(environments) = top.get_mut("environments").and_then(Node::as_map_mut) {
-        environments.entries.retain(|entry| &*entry.key == environment);
-        for entry in &mut environments.entries {
-            let Some(map) = entry.value.as_map_mut() else { continue };
-            map.remove("variables");
+        for map in environments.entries.iter_mut().filter_map(|entry| entry.value.as_map_mut()) {
             forget_inactive(map.get_mut("replicas"), inactive);
         }
     }
     let Some(Value::List(routes)) = top.get_mut("routes").map(|node| &mut node.value) else { return };
-    for route in routes {
+    routes.retain_mut(|route| {
         let Some(paths) = route.as_map_mut().and_then(|map| map.get_mut("paths")).and_then(Node::as_map_mut) else {
-            continue;
+            return true;
         };
+        let written = paths.entries.len();
         paths.entries.retain(|entry| {
             let Some(target) = entry.value.as_scalar() else { return true };
             let name = target.text.rsplit_once(':').map_or(&*target.text, |(name, _)| name);
@@ -78,7 +77,8 @@ pub fn policy(root: &mut Node, environment: &str, inactive: &Inactive, loader: &
             );
             false
         });
-    }
+        written == 0 || !paths.entries.is_empty()
+    });
 }
 
 fn forget_inactive(node: Option<&mut Node>, inactive: &Inactive) {
@@ -94,10 +94,10 @@ fn granted(services: &Map, key: &str) -> BTreeSet<String> {
 }
 
 /// `links: [service:alias]` becomes a dependency; the alias follows in [`link_aliases`].
-fn links(service: &mut Map) {
-    let Some(items) = service.get("links").and_then(Node::as_list) else { return };
+fn links(service: &mut Map, found: &mut Findings) {
+    let Some(node) = service.get("links").cloned() else { return };
     let mut dependencies = Map::default();
-    for item in items {
+    for item in (Reader { found }).list(&node, "links") {
         let Some(scalar) = item.as_scalar() else { continue };
         let name = scalar.text.split_once(':').map_or(&*scalar.text, |(name, _)| name);
         let mut condition = Map::default();
@@ -105,9 +105,8 @@ fn links(service: &mut Map) {
         condition.push("required", Node::plain("true", item.span));
         dependencies.set(name, Node::map(condition, item.span));
     }
-    let span = service.get("links").map(|node| node.span).expect("looked at above");
     if service.get("depends_on").is_none_or(Node::is_null) {
-        service.set("depends_on", Node::map(Map::default(), span));
+        service.set("depends_on", Node::map(Map::default(), node.span));
     }
     if let Some(map) = service.get_mut("depends_on").and_then(Node::as_map_mut) {
         for entry in dependencies.entries {
@@ -152,6 +151,15 @@ fn link_aliases(services: &mut Map) {
             }
         }
     }
+}
+
+/// The entries of a mapping that have a value.
+fn texts(node: &Node) -> impl Iterator<Item = (String, String)> {
+    let entries = node.as_map().map_or(&[][..], |map| &map.entries).iter();
+    entries.filter_map(|entry| {
+        let scalar = entry.value.as_scalar().filter(|scalar| !scalar.is_null())?;
+        Some((entry.key.to_string(), scalar.to_text()))
+    })
 }
 
 struct Resolver<'a, 'b> {
@@ -210,8 +218,16 @@ impl Resolver<'_, '_> {
         }
         let span = own.as_ref().or(files.as_ref()).map(|entry| entry.key_span).expect("one of them is there");
         let mut merged: BTreeMap<Arc<str>, Option<Entry>> = BTreeMap::new();
-        for item in files.iter().filter_map(|entry| entry.value.as_list()).flatten() {
-            for setting in self.env_file(item) {
+        // What a file may use beside the project's variables: `environment`, and the files before it.
+        let mut beside: HashMap<String, String> = own.iter().flat_map(|entry| texts(&entry.value)).collect();
+        let written: BTreeSet<String> = beside.keys().cloned().collect();
+        let mut read = Reader { found: &mut self.loader.found };
+        let files = files.map(|entry| read.list(&entry.value, "env_file").to_vec()).unwrap_or_default();
+        for item in &files {
+            for setting in self.env_file(item, &beside) {
+                if let Some(value) = setting.value.clone().filter(|_| !written.contains(&setting.name)) {
+                    beside.insert(setting.name.clone(), value);
+                }
                 let key: Arc<str> = setting.name.as_str().into();
                 let entry = setting.value.as_deref().map(|value| Entry {
                     key: key.clone(),
@@ -249,7 +265,7 @@ impl Resolver<'_, '_> {
         service.push("environment", Node::map(Map { entries }, span));
     }
 
-    fn env_file(&mut self, item: &Node) -> Vec<dotenv::Setting> {
+    fn env_file(&mut self, item: &Node, beside: &HashMap<String, String>) -> Vec<dotenv::Setting> {
         let mut read = Reader { found: &mut self.loader.found };
         let Some(map) = read.map(item, "env_file") else { return Vec::new() };
         let Some(node) = map.get("path") else {
@@ -260,22 +276,47 @@ impl Resolver<'_, '_> {
         let required = map.get("required").and_then(|node| read.boolean(node, "required")).unwrap_or(true);
         let raw = map.get("format").filter(|node| !node.is_null());
         let raw = raw.and_then(|node| read.word(node, "format", &[("raw", true)])).unwrap_or(false);
-        let path = absolute(self.loader.project_dir, &path);
+        let path = self.home(&path, node.span).unwrap_or_else(|| absolute(self.loader.project_dir, &path));
         let cached = (path, raw);
         if let Some(settings) = self.env_files.get(&cached) {
             return settings.clone();
         }
         let format = if raw { Format::Raw } else { Format::Compose };
+        let mut depends = Cell::new(false);
         let settings = match self.loader.read_text(&cached.0, node.span, !required) {
             Some((file, text)) => {
-                let variables = self.loader.variables.clone();
-                let outside = |name: &str| variables.get(name).map(str::to_owned);
-                dotenv::parse(file, &text, format, &outside, &mut self.loader.found)
+                let variables = std::mem::take(&mut self.loader.variables);
+                let outside = |name: &str| {
+                    let value = variables.get(name).or_else(|| beside.get(name).map(String::as_str));
+                    depends.set(depends.get() || variables.get(name).is_none());
+                    value.map(str::to_owned)
+                };
+                let settings = dotenv::parse(file, &text, format, &outside, &mut self.loader.found);
+                self.loader.variables = variables;
+                settings
             }
             None => Vec::new(),
         };
-        self.env_files.insert(cached, settings.clone());
+        // What asks for more than the project's variables may be something else in another service.
+        if !*depends.get_mut() {
+            self.env_files.insert(cached, settings.clone());
+        }
         settings
+    }
+
+    /// The path within the home folder that `~` stands for; none without `~`.
+    fn home(&mut self, path: &str, span: Span) -> Option<String> {
+        let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+        match self.loader.variables.get("HOME") {
+            Some(home) => Some(absolute("/", &format!("{home}{rest}"))),
+            None => {
+                let message = format!("`{path}` begins with your home folder, which is not known");
+                let help = "set `HOME`, or write the path out";
+                self.loader.found.push(error(codes::MOUNT, message).at(span, "").help(help));
+                self.loader.found.spoil(span);
+                Some(path.to_owned())
+            }
+        }
     }
 
     fn mounts(&mut self, service: &mut Map) {
@@ -298,19 +339,7 @@ impl Resolver<'_, '_> {
 
     /// `./…` for what the bundle can carry, else an absolute path of the machine.
     fn bind(&mut self, path: &str, read_only: bool, span: Span) -> String {
-        let full = match path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/')) {
-            Some(rest) => match self.loader.variables.get("HOME") {
-                Some(home) => absolute("/", &format!("{home}{rest}")),
-                None => {
-                    let message = format!("`{path}` begins with your home folder, which is not known");
-                    self.loader
-                        .found
-                        .push(error(codes::MOUNT, message).at(span, "").help("set `HOME`, or write the path out"));
-                    return path.to_owned();
-                }
-            },
-            None => absolute(self.loader.project_dir, path),
-        };
+        let full = self.home(path, span).unwrap_or_else(|| absolute(self.loader.project_dir, path));
         let relative = !path.starts_with(['/', '~']);
         let inside = within(self.loader.project_dir, &full).filter(|_| relative && read_only);
         if relative && !self.loader.files.exists(&full) {
@@ -366,7 +395,7 @@ impl Resolver<'_, '_> {
     fn file_content(&mut self, node: &Node) -> Node {
         let nothing = Node::text("", node.span);
         let Some(path) = Reader { found: &mut self.loader.found }.text(node, "file") else { return nothing };
-        let full = absolute(self.loader.project_dir, &path);
+        let full = self.home(&path, node.span).unwrap_or_else(|| absolute(self.loader.project_dir, &path));
         match self.loader.files.read(&full, MAX_CONTENT) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Node::text(text, node.span),

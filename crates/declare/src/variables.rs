@@ -44,6 +44,11 @@ impl Variables {
         self.all.entry(name.to_owned()).or_insert(Variable { value, origin });
     }
 
+    /// Sets a variable, whatever it was.
+    pub fn set(&mut self, name: &str, value: String, origin: Origin) {
+        self.all.insert(name.to_owned(), Variable { value, origin });
+    }
+
     /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.all.get(name).map(|variable| variable.value.as_str())

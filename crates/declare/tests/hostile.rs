@@ -9,16 +9,19 @@ use mainstay_declare::{MemoryFiles, from_canonical, to_canonical, to_yaml};
 use proptest::prelude::*;
 use support::Case;
 
-fn files() -> Vec<(String, String)> {
+/// The files of each case, and which of them is meant.
+fn files() -> Vec<(Vec<(String, String)>, usize)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
     let mut all = Vec::new();
-    for name in ["shop", "overrides", "mistakes", "binary", "profiles", "interpolation", "stores", "jobs"] {
+    for name in ["shop", "overrides", "mistakes", "binary", "profiles", "interpolation", "stores", "jobs", "numbers"] {
         let text = std::fs::read_to_string(format!("{folder}/{name}.txt")).expect("the golden file exists");
         let input = text.split("\n----\n").next().expect("there is a first part");
-        for section in input.split("==> ").skip(1) {
+        let sections = input.split("==> ").skip(1).map(|section| {
             let (path, content) = section.split_once('\n').unwrap_or((section, ""));
-            all.push((path.trim().to_owned(), content.to_owned()));
-        }
+            (path.trim().to_owned(), content.to_owned())
+        });
+        let case: Vec<_> = sections.collect();
+        all.extend((0..case.len()).map(|which| (case.clone(), which)));
     }
     all
 }
@@ -28,6 +31,29 @@ fn code_of(compose: impl AsRef<[u8]>) -> &'static str {
     let loaded = case.load();
     assert!(loaded.declared.is_none(), "must be refused");
     loaded.diagnostics.iter().find(|d| d.is_error()).expect("there is an error").code
+}
+
+/// The most memory this process ever had, in MiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") >> 10
+}
+
+#[test]
+fn bombs_fill_neither_memory_nor_time() {
+    let start = std::time::Instant::now();
+    let anchors: String = (0..200).map(|n| format!("&a{n} [")).collect();
+    assert_eq!(code_of(format!("x: {anchors}{}{}", "x, ".repeat(100_000), "]".repeat(200))), "MS0005");
+    assert_eq!(code_of(format!("x: [{}]", "1,".repeat(4_100_000))), "MS0003");
+    let unknown: String = (0..100_000).map(|n| format!("  service_with_a_long_name_{n}: {{imag: x}}\n")).collect();
+    assert_eq!(code_of(format!("services:\n{unknown}")), "MS0010");
+    let names = |sign: &str| (0..20_000).map(|n| format!("{sign}{n:060}")).collect::<Vec<_>>();
+    let (declared, asked) = (names("a").join(": {image: x}\n  "), names("b").join(", "));
+    assert_eq!(code_of(format!("services:\n  {declared}: {{image: x, depends_on: [{asked}]}}")), "MS0060");
+    assert!(peak() < 1536, "{} MiB", peak());
+    // Generous: other tests run beside this one, and nothing here is optimised.
+    assert!(start.elapsed().as_secs() < 120, "{:?}", start.elapsed());
 }
 
 #[test]
@@ -49,6 +75,31 @@ fn hostile_files_are_refused_with_a_code() {
     };
     let loaded = case.load();
     assert!(loaded.diagnostics.iter().any(|d| d.code == "MS0034"), "{:?}", loaded.diagnostics);
+}
+
+#[test]
+fn a_declaration_that_is_not_for_this_daemon_is_refused() {
+    let code = |text: &str| from_canonical(text).expect_err("must be refused")[0].code;
+    assert_eq!(code(r#"{"mainstay": 9}"#), "MS0090");
+    assert_eq!(code(r#"{"mainstay": 1, "project": "a"}"#), "MS0090");
+    let compose = r#"{"services": {"a": {"image": "x"}}}"#;
+    let of = |engine: &str| {
+        let policy = format!(r#"{{"environments": {{"b": {{"engine": "{engine}"}}}}}}"#);
+        format!(r#"{{"mainstay": 1, "project": "a", "environment": "b", "compose": {compose}, "policy": {policy}}}"#)
+    };
+    assert!(from_canonical(&of("process")).is_ok());
+    ["docker", "swarm", "kubernetes", "ecs"].map(|engine| assert_eq!(code(&of(engine)), "MS0011"));
+}
+
+#[test]
+fn a_secret_has_a_limit() {
+    let case = Case {
+        files: MemoryFiles::new()
+            .with("/srv/demo/compose.yaml", "services: {a: {image: x, secrets: [s]}}\nsecrets: {s: {file: big}}")
+            .with("/srv/demo/big", vec![b'x'; (500 << 10) + 1]),
+        ..Case::default()
+    };
+    assert_eq!(case.load().diagnostics[0].code, "MS0043");
 }
 
 #[test]
@@ -95,6 +146,9 @@ fn edits() -> impl Strategy<Value = Vec<(usize, usize, u8, Vec<u8>)>> {
             "1e999",
             "true",
             "0x",
+            "010",
+            "0x10",
+            "1_000",
             "~",
             "9999999h",
             "\u{feff}"
@@ -110,18 +164,13 @@ proptest! {
     #[test]
     fn mutations_of_real_files_never_panic_and_what_loads_travels(pick in any::<prop::sample::Index>(), edits in edits()) {
         let all = files();
-        let (path, text) = pick.get(&all);
-        let changed = mutated(text.as_bytes(), &edits);
-        let compose = "services: {a: {image: x, env_file: api.env}}";
-        let case = Case {
-            files: MemoryFiles::new()
-                .with("/srv/demo/compose.yaml", compose)
-                .with("/srv/demo/api.env", "A=1")
-                .with("/srv/demo/web/index.html", "x")
-                .with("/srv/demo/password.txt", "x")
-                .with(&format!("/srv/demo/{path}"), changed),
-            ..Case::default()
-        };
+        let (sections, which) = pick.get(&all);
+        let mut files = MemoryFiles::new().with("/srv/demo/web/index.html", "x").with("/srv/demo/password.txt", "x");
+        for (at, (path, text)) in sections.iter().enumerate() {
+            let text = if at == *which { mutated(text.as_bytes(), &edits) } else { text.clone().into_bytes() };
+            files = files.with(&format!("/srv/demo/{path}"), text);
+        }
+        let case = Case { files, ..Case::default() };
         let loaded = case.load();
         for d in &loaded.diagnostics {
             for label in &d.labels {

@@ -9,7 +9,6 @@ use crate::cli::settings::Settings;
 use crate::exit::{Exit, Failure};
 use crate::report;
 use crate::ui::Ui;
-use declare::dotenv::{self, Format};
 use declare::findings::Findings;
 use declare::{Declared, Input, Invocation};
 use disk::Disk;
@@ -17,7 +16,6 @@ use model::StackId;
 use model::diagnostic::{Diagnostic, Severity};
 use model::project::Project;
 use model::span::Sources;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -63,19 +61,16 @@ pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
             .help("name the project's folder with `--directory`")
     })?;
     let project_dir = text(&folder)?;
-    let variables = match variables(settings)? {
-        Ok(variables) => variables,
-        Err((diagnostics, sources)) => return Ok(Loaded { declaration: None, diagnostics, sources }),
-    };
     let paths = |paths: &[PathBuf]| paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>();
     let loaded = declare::load(&Input {
-        files: &Disk::new(settings.env_files.is_empty()),
+        files: &Disk,
         project_dir: &project_dir,
         compose: if settings.files.is_empty() { None } else { Some(paths(&settings.files)?) },
         policy: settings.policy.as_deref().map(text).transpose()?,
         environment: settings.environment.value.clone(),
         profiles: settings.profiles.iter().cloned().collect(),
-        process_env: variables,
+        process_env: settings.variables.clone(),
+        env_files: if settings.env_files.is_empty() { None } else { Some(paths(&settings.env_files)?) },
     });
     let declare::Loaded { declared, diagnostics, sources } = loaded;
     let declaration = declared.map(|declared| Declaration::new(declared, folder, &diagnostics));
@@ -167,28 +162,6 @@ fn build(build: &declare::Build) -> Build {
             Build { services, argv: ["sh", "-c", line].map(str::to_owned).to_vec(), text: line.clone() }
         }
     }
-}
-
-type Wrong = (Vec<Diagnostic>, Sources);
-
-/// The environment, and below it what the files of `--env-file` set; a later file wins.
-fn variables(settings: &Settings) -> Result<Result<BTreeMap<String, String>, Wrong>, Failure> {
-    let mut from_files: BTreeMap<String, String> = BTreeMap::new();
-    let (mut sources, mut found) = (Sources::default(), Findings::default());
-    for path in &settings.env_files {
-        let content = std::fs::read_to_string(path).map_err(|error| {
-            Failure::usage(format!("the environment file {} cannot be read", path.display())).because(error)
-        })?;
-        let file = sources.add(&path.display().to_string(), &content);
-        let known = |name: &str| settings.variables.get(name).or_else(|| from_files.get(name)).cloned();
-        let set = dotenv::parse(file, &content, Format::Compose, &known, &mut found);
-        from_files.extend(set.into_iter().filter_map(|setting| Some((setting.name, setting.value?))));
-    }
-    if found.has_errors() {
-        return Ok(Err((found.into_sorted(), sources)));
-    }
-    from_files.extend(settings.variables.clone());
-    Ok(Ok(from_files))
 }
 
 fn text(path: &Path) -> Result<String, Failure> {

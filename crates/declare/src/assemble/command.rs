@@ -1,12 +1,13 @@
 //! What a service runs: image, entry point and command, or its recipe; its health check and its user.
 
+use super::datastore;
 use super::read::Reader;
 use crate::codes;
 use crate::findings::{error, warning};
 use crate::policy::{Asks, ProbeRule};
 use crate::syntax::{Map, Node};
 use model::probe::{Check, Probe};
-use model::project::User;
+use model::project::{Runs, User};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -68,7 +69,9 @@ fn test_argv(test: &Node, read: &mut Reader<'_>) -> Option<Vec<String>> {
     match words.split_first() {
         Some((kind, [])) if kind == "NONE" => None,
         Some((kind, argv)) if kind == "CMD" && !argv.is_empty() => Some(argv.to_vec()),
-        Some((kind, [line])) if kind == "CMD-SHELL" => Some(["/bin/sh", "-c", line].map(str::to_owned).to_vec()),
+        Some((kind, words)) if kind == "CMD-SHELL" && !words.is_empty() => {
+            Some(["/bin/sh", "-c", &words.join(" ")].map(str::to_owned).to_vec())
+        }
         Some((kind, _)) if ["CMD", "CMD-SHELL", "NONE"].contains(&kind.as_str()) => {
             wrong(read, &format!("a health check with `{kind}` has another number of words"))
         }
@@ -97,10 +100,15 @@ pub fn probe(rule: &ProbeRule) -> Probe {
     probe
 }
 
-/// The user: numbers, or `root`.
-pub fn user(service: &Map, read: &mut Reader<'_>) -> Option<User> {
+/// The user: numbers, or `root`; none for the name that the image runs as anyway.
+pub fn user(service: &Map, runs: &Runs, read: &mut Reader<'_>) -> Option<User> {
     let node = service.get("user").filter(|node| !node.is_null())?;
     let text = read.scalar(node, "user")?;
+    if let Runs::Image { image, .. } = runs
+        && datastore::user(image) == Some(text.as_str())
+    {
+        return None;
+    }
     let (uid, gid) = text.split_once(':').unwrap_or((&text, "0"));
     let number = |part: &str| if part == "root" { Some(0) } else { part.parse::<u32>().ok() };
     match (number(uid), number(gid)) {

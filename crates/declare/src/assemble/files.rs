@@ -4,7 +4,8 @@ use super::read::Reader;
 use super::{Kind, Reference};
 use crate::codes;
 use crate::findings::error;
-use crate::syntax::{Map, Node, Style};
+use crate::syntax::scalar::Meaning;
+use crate::syntax::{Map, Node};
 use model::project::{File, FileKind};
 use model::secret::Secret;
 use std::collections::BTreeMap;
@@ -106,14 +107,13 @@ fn target_path(kind: FileKind, name: &str, target: Option<&str>) -> String {
     crate::files::absolute(folder, target.unwrap_or(name))
 }
 
-/// Permission bits: octal as people write them, bare decimal numbers as YAML reads them.
+/// Permission bits: text is octal as people write it, bare numbers are what YAML reads (`0440` is octal, `288` the same).
 fn mode(node: &Node, read: &mut Reader<'_>) -> Option<u32> {
     let text = read.scalar(node, "mode")?;
-    let bare = node.as_scalar().is_some_and(|scalar| scalar.style == Style::Plain);
-    let mode = match text.strip_prefix("0o") {
-        Some(digits) => u32::from_str_radix(digits, 8).ok(),
-        None if bare && !text.starts_with('0') => text.parse().ok(),
-        None => u32::from_str_radix(&text, 8).ok(),
+    let is_number = node.as_scalar().is_some_and(|scalar| matches!(scalar.meaning(), Meaning::Int(_)));
+    let mode = match is_number {
+        true => text.parse().ok(),
+        false => u32::from_str_radix(text.strip_prefix("0o").unwrap_or(&text), 8).ok(),
     };
     let mode = mode.filter(|mode| *mode <= 0o7777);
     if mode.is_none() {

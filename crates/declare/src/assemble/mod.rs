@@ -152,8 +152,7 @@ fn volumes(top: &Map, read: &mut Reader<'_>) -> BTreeMap<VolumeName, Volume> {
         if let Some(driver) = map.get("driver").filter(|node| !node.is_null()) {
             read.word(driver, "driver", &[("local", ())]);
         }
-        let labels = map.get("labels").map(|node| service::text_map(node, "labels", read)).unwrap_or_default();
-        volumes.insert(name, Volume { labels });
+        volumes.insert(name, Volume::default());
     }
     volumes
 }

@@ -3,6 +3,7 @@
 use super::read::Reader;
 use super::{Kind, Reference};
 use crate::codes;
+use crate::findings::warning;
 use crate::syntax::{Map, Node};
 use model::project::{Mount, MountSource};
 use model::units::Bytes;
@@ -132,7 +133,12 @@ fn tmpfs(item: &Node, read: &mut Reader<'_>) -> Option<Mount> {
             },
             _ if option == "ro" => read_only = true,
             // Memory is private to the replica, and everybody in it may write there.
-            _ => {}
+            _ if ["rw", "mode=1777"].contains(&option) => {}
+            _ => read.found.push(
+                warning(codes::IGNORED, format!("the option `{option}` of `tmpfs` has no effect"))
+                    .at(item.span, "")
+                    .help("remove it; `size`, `ro` and `rw` are known"),
+            ),
         }
     }
     Some(Mount { target: crate::files::absolute("/", path), source: MountSource::Tmpfs { size }, read_only })

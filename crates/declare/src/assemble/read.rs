@@ -1,7 +1,7 @@
 //! Reads typed values out of a tree, with one diagnostic for each value that is none.
 
 use crate::codes::{self, Code};
-use crate::findings::{Findings, did_you_mean, error};
+use crate::findings::{Findings, error};
 use crate::syntax::scalar::Meaning;
 use crate::syntax::{Map, Node, Value};
 use model::units::{Bytes, parse_duration};
@@ -65,10 +65,13 @@ impl Reader<'_> {
         }
     }
 
-    /// Any scalar that says something, as written.
+    /// Any scalar that says something: whole numbers in decimal, which is how they travel, all else as written.
     pub fn scalar(&mut self, node: &Node, key: &str) -> Option<String> {
         match node.as_scalar().filter(|scalar| !scalar.is_null()) {
-            Some(scalar) => Some(scalar.text.to_string()),
+            Some(scalar) => Some(match scalar.meaning() {
+                Meaning::Int(number) => number.to_string(),
+                _ => scalar.text.to_string(),
+            }),
             None => {
                 self.wrong_type(node, key, "a single value");
                 None
@@ -76,7 +79,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A list of texts or numbers, as written.
+    /// A list of texts or numbers.
     pub fn scalars(&mut self, node: &Node, key: &str) -> Vec<String> {
         let items = self.list(node, key);
         items.iter().filter_map(|item| self.scalar(item, key)).collect()
@@ -154,7 +157,9 @@ impl Reader<'_> {
             return Some(*value);
         }
         let names: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-        let help = did_you_mean(&text, words.iter().map(|(word, _)| *word), || format!("write {}", names.join(" or ")));
+        let help = self
+            .found
+            .did_you_mean(&text, words.iter().map(|(word, _)| *word), || format!("write {}", names.join(" or ")));
         self.wrong(codes::VALUE, node, format!("`{text}` is no `{key}`, known are {}", names.join(", ")), help);
         None
     }

@@ -47,7 +47,12 @@ fn route(
             continue;
         }
         if let Some(leads) = self::target(target, services, references, read) {
-            paths.push(RoutePath { prefix: prefix.value.clone(), target: leads, at: prefix.span });
+            // `/api` and `/api/` are the same prefix: it ends on a segment's border.
+            let kept = match prefix.trim_end_matches('/') {
+                "" => "/",
+                kept => kept,
+            };
+            paths.push(RoutePath { prefix: kept.to_owned(), target: leads, at: prefix.span });
         }
     }
     Some(Route { host, paths, at: rule.host.span })

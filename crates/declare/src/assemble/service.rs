@@ -4,14 +4,15 @@ use super::files::Contents;
 use super::read::Reader;
 use super::{Kind, MAX_REPLICAS, Reference, command, datastore, network};
 use crate::codes;
-use crate::findings::{did_you_mean, error, note, warning};
+use crate::findings::{error, note, warning};
 use crate::policy::{ArtifactRule, Policy, Recipe, RecipeRuns};
 use crate::syntax::{Entry, Map, Node};
 use model::image::ImageRef;
 use model::name::ServiceName;
-use model::policy::EngineKind;
 use model::probe::Probes;
-use model::project::{Artifact, Condition, Dependency, Order, RestartPolicy, Role, Runs, Service, Update};
+use model::project::{
+    Artifact, Condition, Dependency, MountSource, Order, RestartPolicy, Role, Runs, Service, Template, Update,
+};
 use model::span::Spanned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -115,18 +116,58 @@ impl<'a> ServiceReader<'a> {
         let depends_on = self.depends_on(map);
         let restart = self.restart(map, deploy);
         let template = Arc::new(self.template(map, deploy, runs, recipe));
+        self.judge_build(entry, map, image.as_ref(), recipe);
+        self.judge_data(entry, &template);
         let at = entry.key_span;
         Some(Service { template, role, replicas, depends_on, published, ports, probes, restart, update, direct, at })
+    }
+
+    /// Nothing builds images yet: says so where a recipe does not stand in.
+    fn judge_build(&mut self, entry: &Entry, map: &Map, image: Option<&ImageRef>, recipe: Option<&Recipe>) {
+        let Some(build) = map.entry("build").filter(|build| recipe.is_none() && !build.value.is_null()) else { return };
+        let help = format!("write `processes.{}` in mainstay.yaml: what is built and run without an image", entry.key);
+        match image.filter(|image| datastore::is_known(image)) {
+            // The catalogue's program would run in place of what is to be built.
+            Some(image) => self.read.found.push(
+                error(codes::NOT_YET, format!("`build` is not supported yet, and `{image}` would run without it"))
+                    .at(build.key_span, "")
+                    .help(format!("{help}; or remove `build`")),
+            ),
+            None => self.read.found.push(
+                warning(codes::NOT_YET, format!("`build` is not supported yet, so nothing runs as `{}`", entry.key))
+                    .at(build.key_span, "")
+                    .help(help),
+            ),
+        }
+    }
+
+    /// The data of a store without a volume go with its replica, which nobody expects of a database.
+    fn judge_data(&mut self, entry: &Entry, template: &Template) {
+        let Runs::Image { image, .. } = &template.runs else { return };
+        let Some(data) = datastore::data(image) else { return };
+        let below = |a: &str, b: &str| a == b || a.strip_prefix(b).is_some_and(|rest| rest.starts_with('/'));
+        let keeps = template.mounts.iter().any(|mount| {
+            let covers = below(data, &mount.target) || below(&mount.target, data);
+            covers && !matches!(mount.source, MountSource::Anonymous)
+        });
+        if !keeps {
+            self.read.found.push(
+                warning(
+                    codes::NO_VOLUME,
+                    format!("the data of `{}` go with its replica: no volume holds `{data}`", entry.key),
+                )
+                .at(entry.key_span, "")
+                .help(format!("mount a named volume there, or write `tmpfs: {data}` if that is what you mean")),
+            );
+        }
     }
 
     pub(super) fn below<'n>(&mut self, map: &'n Map, key: &str) -> Option<&'n Map> {
         map.get(key).and_then(|node| self.read.map(node, key))
     }
 
-    /// The recipe of a service, where processes run at all: other engines have images.
     fn recipe(&self, name: &str) -> Option<&'a Recipe> {
-        let applies = self.policy.engine.is_none_or(|engine| engine == EngineKind::Process);
-        self.policy.recipes.get(name).filter(|_| applies).map(|recipe| &recipe.value)
+        self.policy.recipes.get(name).map(|recipe| &recipe.value)
     }
 
     fn nothing_to_run(&mut self, entry: &Entry) {
@@ -216,7 +257,13 @@ impl<'a> ServiceReader<'a> {
     fn artifact(&mut self, rule: &ArtifactRule, working_dir: &str) -> Option<Artifact> {
         let source = self.inside(&rule.from)?;
         let name = source.rsplit('/').next().unwrap_or(&source);
-        let target = crate::files::absolute(working_dir, rule.to.as_deref().unwrap_or(name));
+        let target = match rule.to.as_deref() {
+            // Into a folder, under its own name: a file over `/app` would hide all that is in it.
+            Some(folder) if folder.ends_with('/') => format!("{folder}{name}"),
+            Some(target) => target.to_owned(),
+            None => name.to_owned(),
+        };
+        let target = crate::files::absolute(working_dir, &target);
         Some(Artifact { source, target })
     }
 
@@ -361,9 +408,10 @@ impl<'a> ServiceReader<'a> {
                 RestartPolicy::OnFailure { max: count.parse().ok().and_then(NonZeroU32::new) }
             }
             _ => {
-                let help = did_you_mean(&text, ["no", "always", "on-failure", "unless-stopped"], || {
-                    "write `no`, `always`, `on-failure[:times]` or `unless-stopped`".into()
-                });
+                let help =
+                    self.read.found.did_you_mean(&text, ["no", "always", "on-failure", "unless-stopped"], || {
+                        "write `no`, `always`, `on-failure[:times]` or `unless-stopped`".into()
+                    });
                 self.read.wrong(codes::VALUE, node, format!("`{text}` is no `restart` policy"), help);
                 RestartPolicy::No
             }

@@ -5,7 +5,7 @@ use super::service::{ServiceReader, WORKING_DIR, text_map};
 use super::{command, mounts, network, signal};
 use crate::assemble::read::Reader;
 use crate::codes;
-use crate::findings::{did_you_mean, error};
+use crate::findings::error;
 use crate::policy::Recipe;
 use crate::syntax::{Map, Node};
 use model::project::{FileKind, Limits, Runs, Template};
@@ -90,11 +90,12 @@ impl ServiceReader<'_> {
         }
         let flag =
             |read: &mut Reader<'_>, key: &str| map.get(key).is_some_and(|node| read.boolean(node, key) == Some(true));
+        let user = command::user(map, &runs, &mut self.read);
         Template {
             runs,
             environment: environment.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
             working_dir,
-            user: command::user(map, &mut self.read),
+            user,
             hostname: map.get("hostname").filter(|n| !n.is_null()).and_then(|n| self.read.text(n, "hostname")),
             mounts,
             files,
@@ -168,7 +169,10 @@ impl ServiceReader<'_> {
             if CAPABILITIES.contains(&name) {
                 set.insert(name.to_owned());
             } else {
-                let help = did_you_mean(name, CAPABILITIES.iter().copied(), || "write for example `NET_ADMIN`".into());
+                let help = self
+                    .read
+                    .found
+                    .did_you_mean(name, CAPABILITIES.iter().copied(), || "write for example `NET_ADMIN`".into());
                 self.read.wrong(codes::VALUE, item, format!("`{text}` is no capability"), help);
             }
         }
@@ -241,7 +245,10 @@ impl ServiceReader<'_> {
         let mut limits = BTreeMap::new();
         for entry in self.below(map, "ulimits").map_or(&[][..], |map| &map.entries) {
             if !NAMES.contains(&&*entry.key) {
-                let help = did_you_mean(&entry.key, NAMES.iter().copied(), || "write for example `nofile`".into());
+                let help = self
+                    .read
+                    .found
+                    .did_you_mean(&entry.key, NAMES.iter().copied(), || "write for example `nofile`".into());
                 let message = format!("`{}` is no resource limit", entry.key);
                 self.read.found.push(error(codes::VALUE, message).at(entry.key_span, "").help(help));
                 continue;

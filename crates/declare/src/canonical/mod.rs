@@ -33,6 +33,11 @@ pub fn compose(root: &mut Node, found: &mut Findings) {
     }
 }
 
+/// Brings variables into a mapping: a list of `NAME=value` or a mapping, where a bare name has no value.
+pub fn environment(node: &mut Node, found: &mut Findings) {
+    Forms { found, ports: 0 }.environment(node);
+}
+
 struct Forms<'a> {
     found: &'a mut Findings,
     ports: usize,

@@ -2,7 +2,7 @@
 
 use super::{Forms, one};
 use crate::codes;
-use crate::findings::error;
+use crate::findings::{Findings, error, warning};
 use crate::syntax::{Map, Node, Value};
 use model::span::Span;
 
@@ -11,7 +11,7 @@ impl Forms<'_> {
         let Value::List(items) = &mut node.value else { return };
         for item in items {
             let Some(scalar) = item.as_scalar().filter(|scalar| !scalar.is_null()) else { continue };
-            match short(&scalar.text, item.span) {
+            match short(&scalar.text, item.span, self.found) {
                 Ok(map) => item.value = Value::Map(map),
                 Err(problem) => {
                     let message = format!("`{}` is no volume: {problem}", scalar.text);
@@ -27,7 +27,7 @@ impl Forms<'_> {
     }
 }
 
-fn short(text: &str, span: Span) -> Result<Map, String> {
+fn short(text: &str, span: Span, found: &mut Findings) -> Result<Map, String> {
     let drive = text.as_bytes();
     if drive.len() > 2 && drive[0].is_ascii_alphabetic() && drive[1] == b':' && drive[2] == b'\\' {
         return Err("a path of Windows cannot be mounted here".into());
@@ -48,12 +48,23 @@ fn short(text: &str, span: Span) -> Result<Map, String> {
         map.push("source", Node::text(source, span));
     }
     map.push("target", Node::text(target, span));
+    let below = |key: &str, value: Node| Node::map(one(key, value), span);
     for option in options.split(',').filter(|option| !option.is_empty()) {
+        // In the long form, the table of keys says what comes of it.
         match option {
             "ro" => map.set("read_only", Node::plain("true", span)),
-            "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" | "nocopy" => {}
-            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {}
-            _ => return Err(format!("`{option}` is no known option")),
+            "rw" => {}
+            "z" | "Z" => map.set("bind", below("selinux", Node::text(option, span))),
+            "cached" | "delegated" | "consistent" => map.set("consistency", Node::text(option, span)),
+            "nocopy" => map.set("volume", below("nocopy", Node::plain("true", span))),
+            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
+                map.set("bind", below("propagation", Node::text(option, span)));
+            }
+            _ => {
+                let message = format!("the option `{option}` of this volume has no effect: it is not known");
+                let help = "remove it; `ro` and `rw` are known";
+                found.push(warning(codes::IGNORED, message).at(span, "").help(help));
+            }
         }
     }
     Ok(map)

@@ -41,15 +41,18 @@ impl Forms<'_> {
         }
         for offset in 0..short.target.len() {
             let mut map = Map::default();
+            let choice = short.published.filter(|range| range.len() != short.target.len());
             let number = |range: Range| Node::plain((usize::from(range.first) + offset).to_string(), span);
             map.push("target", number(short.target));
-            if let Some(published) = short.published {
+            if let Some(Range { first, last }) = choice {
+                map.push("published", Node::text(format!("{first}-{last}"), span));
+            } else if let Some(published) = short.published {
                 map.push("published", number(published));
             }
             if let Some(host) = short.host {
                 map.push("host_ip", Node::text(host, span));
             }
-            map.push("protocol", Node::text(short.protocol, span));
+            map.push("protocol", Node::text(short.protocol.to_ascii_lowercase(), span));
             long.push(Node::map(map, span));
         }
     }
@@ -134,7 +137,8 @@ impl<'a> Short<'a> {
             "" => None,
             text => Some(Range::parse(text).ok_or(NUMBER)?),
         };
-        if published.is_some_and(|range| range.len() != target.len()) {
+        // Several published ports for one target leave the choice to the machine.
+        if published.is_some_and(|range| range.len() != target.len() && target.len() > 1) {
             return Err("both ranges must have the same length");
         }
         Ok(Self { host: host.filter(|host| !host.is_empty()), published, target, protocol })

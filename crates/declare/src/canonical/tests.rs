@@ -52,6 +52,8 @@ fn ports_are_taken_apart() {
     check("ports: ['8-9:1-2']", {
         r#""ports": [{ "target": 1, "published": 8, "protocol": "tcp" }, { "target": 2, "published": 9, "protocol": "tcp" }]"#
     });
+    check("ports: ['80:80/TCP']", r#""ports": [{ "target": 80, "published": 80, "protocol": "tcp" }]"#);
+    check("ports: ['8000-9000:80']", r#""ports": [{ "target": 80, "published": "8000-9000", "protocol": "tcp" }]"#);
     check("expose: [80, '90-91', '53/udp']", r#""expose": [80, 90, 91]"#);
     for bad in ["'8-9:1-3'", "0", "x", "'70000:1'", "'1:2:x'", "''"] {
         check(&format!("ports: [{bad}]"), "MS0040");
@@ -63,10 +65,14 @@ fn ports_are_taken_apart() {
 fn mounts_are_taken_apart() {
     check("volumes: ['d:/d']", r#""volumes": [{ "type": "volume", "source": "d", "target": "/d" }]"#);
     check("volumes: ['./d:/d:ro,z']", {
-        r#""volumes": [{ "type": "bind", "source": "./d", "target": "/d", "read_only": true }]"#
+        r#""volumes": [{ "type": "bind", "source": "./d", "target": "/d", "read_only": true, "bind": { "selinux": "z" } }]"#
     });
+    check("volumes: ['d:/d:nocopy']", {
+        r#""volumes": [{ "type": "volume", "source": "d", "target": "/d", "volume": { "nocopy": true } }]"#
+    });
+    check("volumes: ['a:/b:what']", "MS0013");
     check("volumes: [/d]", r#""volumes": [{ "type": "volume", "target": "/d" }]"#);
-    for bad in ["'a:/b:ro:x'", "'C:\\x:/y'", "'a:/b:what'", "':/x'"] {
+    for bad in ["'a:/b:ro:x'", "'C:\\x:/y'", "':/x'"] {
         check(&format!("volumes: [{bad}]"), "MS0041");
     }
 }

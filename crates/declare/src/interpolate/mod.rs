@@ -6,11 +6,11 @@
 pub mod template;
 
 use crate::codes;
-use crate::findings::{Findings, did_you_mean, error, warning};
+use crate::findings::{Findings, error, warning};
 use crate::syntax::{Node, Scalar, Style, Value};
 use crate::variables::Variables;
 use model::span::{Sources, Span};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use template::Problem;
 
 /// More text from variables than this is refused: a long value used a million times would fill the memory.
@@ -25,12 +25,19 @@ pub struct Interpolation<'a> {
     room: usize,
     undefined: BTreeMap<String, Vec<Span>>,
     required: BTreeMap<String, (String, Vec<Span>)>,
+    expanded: BTreeSet<Span>,
 }
 
 impl<'a> Interpolation<'a> {
     /// With these variables.
     pub fn new(variables: &'a Variables) -> Self {
-        Self { variables, room: MAX_EXPANDED_BYTES, undefined: BTreeMap::new(), required: BTreeMap::new() }
+        Self {
+            variables,
+            room: MAX_EXPANDED_BYTES,
+            undefined: BTreeMap::new(),
+            required: BTreeMap::new(),
+            expanded: BTreeSet::new(),
+        }
     }
 
     /// Expands every scalar below `node`.
@@ -57,6 +64,7 @@ impl<'a> Interpolation<'a> {
         for problem in problems {
             self.note(problem, |at| place(sources, span, &text, at), found);
         }
+        self.expanded.insert(span);
         scalar.text = out.into();
         if scalar.style == Style::Plain {
             scalar.style = Style::Substituted;
@@ -84,24 +92,25 @@ impl<'a> Interpolation<'a> {
         }
     }
 
-    /// Reports what was missing.
-    pub fn finish(self, found: &mut Findings) {
-        let Self { variables, undefined, required, .. } = self;
+    /// Reports what was missing, and gives the places where variables were put in.
+    pub fn finish(self, found: &mut Findings) -> BTreeSet<Span> {
+        let Self { variables, undefined, required, expanded, .. } = self;
         for (name, (message, places)) in &required {
             let reason = if message.is_empty() { String::new() } else { format!(": {message}") };
             let text = format!("the variable `{name}` must be set{reason}");
-            let help = did_you_mean(name, variables.names().filter(|n| n != name), || {
+            let help = found.did_you_mean(name, variables.names().filter(|n| n != name), || {
                 format!("set `{name}` in `.env`, in `environments.<name>.variables` or in the environment")
             });
             found.insist(with_places(error(codes::REQUIRED, text), places).help(help));
         }
         for (name, places) in &undefined {
             let text = format!("the variable `{name}` is not set, the empty text is used");
-            let help = did_you_mean(name, variables.names(), || {
+            let help = found.did_you_mean(name, variables.names(), || {
                 format!("set it in `.env`, or write `${{{name}:-}}` if empty is what you mean")
             });
             found.insist(with_places(warning(codes::UNDEFINED, text), places).help(help));
         }
+        expanded
     }
 }
 

@@ -7,8 +7,7 @@ use super::{Row, Table};
 use std::sync::LazyLock;
 
 /// The table.
-pub static TABLE: LazyLock<Table> =
-    LazyLock::new(|| Table::new(&[TOP, SERVICE, DEPLOY, BUILD, MOUNTS, OBJECTS].concat()));
+pub static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(&[TOP, SERVICE, DEPLOY, MOUNTS, OBJECTS].concat()));
 
 const DOCKER_ONLY: &str = "remove it; a replica has namespaces and limits of its own";
 const HINT: &str = "the machine's scheduler decides";
@@ -33,6 +32,7 @@ const SERVICE: &[Row] = &[
     ("services.*.annotations", Harmless("annotations are read by other tools only")),
     ("services.*.attach", Harmless("`mainstay logs` chooses what is shown")),
     ("services.*.blkio_config", Harmless(HINT)),
+    ("services.*.build", Emulated("no image is built; `processes` in mainstay.yaml says what is built and run")),
     ("services.*.cap_add", Honoured),
     ("services.*.cap_drop", Honoured),
     ("services.*.cgroup", NotYet(DOCKER_ONLY)),
@@ -130,7 +130,7 @@ const SERVICE: &[Row] = &[
     ("services.*.ports[].app_protocol", Honoured),
     ("services.*.ports[].host_ip", Honoured),
     ("services.*.ports[].mode", Emulated("the edge listens on this machine")),
-    ("services.*.ports[].name", Honoured),
+    ("services.*.ports[].name", Harmless("ports are told apart by their numbers")),
     ("services.*.ports[].protocol", Honoured),
     ("services.*.ports[].published", Honoured),
     ("services.*.ports[].target", Honoured),
@@ -215,44 +215,6 @@ const DEPLOY: &[Row] = &[
     ("services.*.deploy.update_config.parallelism", Honoured),
 ];
 
-// How an image is built is read by the engine that builds; here it is only told apart from "no image".
-const BUILD: &[Row] = &[
-    ("services.*.build", Honoured),
-    ("services.*.build.additional_contexts", Honoured),
-    ("services.*.build.args", Honoured),
-    ("services.*.build.cache_from", Honoured),
-    ("services.*.build.cache_to", Honoured),
-    ("services.*.build.context", Honoured),
-    ("services.*.build.dockerfile", Honoured),
-    ("services.*.build.dockerfile_inline", Honoured),
-    ("services.*.build.entitlements", Honoured),
-    ("services.*.build.extra_hosts", Honoured),
-    ("services.*.build.isolation", Honoured),
-    ("services.*.build.labels", Honoured),
-    ("services.*.build.network", Honoured),
-    ("services.*.build.no_cache", Honoured),
-    ("services.*.build.no_cache_filter", Honoured),
-    ("services.*.build.platforms", Honoured),
-    ("services.*.build.privileged", Honoured),
-    ("services.*.build.provenance", Honoured),
-    ("services.*.build.pull", Honoured),
-    ("services.*.build.sbom", Honoured),
-    ("services.*.build.secrets", Honoured),
-    ("services.*.build.secrets[].gid", Honoured),
-    ("services.*.build.secrets[].mode", Honoured),
-    ("services.*.build.secrets[].source", Honoured),
-    ("services.*.build.secrets[].target", Honoured),
-    ("services.*.build.secrets[].uid", Honoured),
-    ("services.*.build.shm_size", Honoured),
-    ("services.*.build.ssh", Honoured),
-    ("services.*.build.tags", Honoured),
-    ("services.*.build.target", Honoured),
-    ("services.*.build.ulimits", Honoured),
-    ("services.*.build.ulimits.*", Honoured),
-    ("services.*.build.ulimits.*.hard", Honoured),
-    ("services.*.build.ulimits.*.soft", Honoured),
-];
-
 const MOUNTS: &[Row] = &[
     ("services.*.volumes", Honoured),
     ("services.*.volumes[].bind", Honoured),
@@ -298,7 +260,7 @@ const OBJECTS: &[Row] = &[
     ("volumes.*.driver", Honoured),
     ("volumes.*.driver_opts", NotYet("mount the path with a bind mount instead")),
     ("volumes.*.external", NotYet("declare the volume here, and copy the data into it")),
-    ("volumes.*.labels", Honoured),
+    ("volumes.*.labels", Harmless("labels of volumes are read by other tools only")),
     ("volumes.*.name", Harmless("a volume belongs to its project and environment")),
     ("secrets.*", Honoured),
     ("secrets.*.driver", NotYet("give the secret as `file` or `environment`")),
@@ -335,7 +297,7 @@ mod tests {
     fn every_row_is_a_key_of_the_specification() {
         let paths: std::collections::BTreeSet<&str> =
             include_str!("../../tests/data/compose-keys.txt").lines().collect();
-        for (path, _) in [TOP, SERVICE, DEPLOY, BUILD, MOUNTS, OBJECTS].concat() {
+        for (path, _) in [TOP, SERVICE, DEPLOY, MOUNTS, OBJECTS].concat() {
             // Rows of names that the user chooses are ours.
             assert!(path.ends_with(".*") || paths.contains(path), "`{path}` is no key of the specification");
         }

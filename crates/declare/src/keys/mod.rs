@@ -7,7 +7,7 @@ pub mod compose;
 pub mod policy;
 
 use crate::codes;
-use crate::findings::{Findings, did_you_mean, error, note, warning};
+use crate::findings::{Findings, error, note, warning};
 use crate::syntax::{Entry, Node, Value};
 use std::collections::BTreeMap;
 
@@ -101,7 +101,7 @@ impl Table {
         let Some(row) = self.child(key) else {
             let known = self.below.keys().copied().filter(|key| *key != "[]");
             let help =
-                did_you_mean(key, known, || "remove it, or begin its name with `x-` to keep it as a note".into());
+                found.did_you_mean(key, known, || "remove it, or begin its name with `x-` to keep it as a note".into());
             found.push(error(codes::UNKNOWN_KEY, format!("`{key}` is no known key")).at(entry.key_span, "").help(help));
             return;
         };

@@ -52,8 +52,8 @@ fn json_scalar(scalar: &Scalar, out: &mut String) {
     match scalar.meaning() {
         Meaning::Null => out.push_str("null"),
         Meaning::Bool(value) => out.push_str(if value { "true" } else { "false" }),
-        // Only where JSON has the same digits: `0644` and `1_000` are no JSON numbers.
-        Meaning::Int(value) if value.to_string() == *scalar.text => out.push_str(&scalar.text),
+        // In decimal: `0644` and `1_000` are no JSON numbers, and as text they would be read as other ones.
+        Meaning::Int(value) => out.push_str(&value.to_string()),
         _ => json_text(&scalar.text, out),
     }
 }
@@ -82,6 +82,13 @@ fn json_text(text: &str, out: &mut String) {
 pub fn yaml(node: &Node) -> String {
     let mut out = String::new();
     yaml_block(node, 0, &mut out);
+    out
+}
+
+/// A text as a word of YAML, in quotes where it would be read as something else.
+pub fn word(text: &str) -> String {
+    let mut out = String::new();
+    yaml_text(text, &mut out);
     out
 }
 

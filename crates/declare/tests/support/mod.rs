@@ -36,7 +36,8 @@ impl Case {
         }
         for section in sections {
             let (name, content) = section.split_once('\n').expect("a file's name ends with its line");
-            case.files = case.files.with(&format!("/srv/demo/{}", name.trim()), content);
+            let path = mainstay_declare::files::absolute("/srv/demo", name.trim());
+            case.files = case.files.with(&path, content);
         }
         case
     }
@@ -50,6 +51,7 @@ impl Case {
             environment: self.environment.clone(),
             profiles: self.profiles.clone(),
             process_env: self.process_env.clone(),
+            env_files: None,
         })
     }
 }

@@ -53,7 +53,7 @@ impl<T> Setting<T> {
 pub struct Settings {
     /// The project's folder; where there is no project, the folder we are in.
     pub directory: Setting<PathBuf>,
-    /// The Compose files that were typed; else `COMPOSE_FILE` or the usual names count.
+    /// The Compose files that were named; else `COMPOSE_FILE` of an environment file or the usual names count.
     pub files: Vec<PathBuf>,
     /// The operations file; none when it is to be looked for.
     pub policy: Option<PathBuf>,
@@ -106,7 +106,8 @@ impl Settings {
     pub fn resolve(cli: &Cli, world: &World<'_>) -> Result<Self, Failure> {
         let global = &cli.global;
         let here = |path: &PathBuf| world.environment.working_dir().join(path);
-        let directory = directory(global, world);
+        let files = files(global, world);
+        let directory = directory(global, &files, world);
         let places = Places::resolve(None, None, None, world)?;
         let socket = match (&global.socket, world.environment.get("MAINSTAY_SOCKET")) {
             (Some(path), _) => Setting::new(world.environment.working_dir().join(path), Origin::Flag("socket")),
@@ -116,7 +117,7 @@ impl Settings {
             (None, None) => Setting::new(places.run.value.join(SOCKET), places.run.origin.clone()),
         };
         Ok(Self {
-            files: global.file.iter().map(here).collect(),
+            files: files.value,
             policy: global.policy.as_ref().map(here),
             project: global.project.clone(),
             environment: one(&global.environment, "environment", "MAINSTAY_ENVIRONMENT", world),
@@ -133,7 +134,7 @@ impl Settings {
 impl Settings {
     /// Whether nothing says which project is meant.
     pub fn is_outside(&self) -> bool {
-        self.project.is_none() && self.files.is_empty() && self.directory.origin == Origin::Default
+        self.project.is_none() && self.directory.origin == Origin::Default
     }
 }
 
@@ -195,19 +196,29 @@ fn port(typed: Option<u16>, root: bool, world: &World<'_>) -> Result<Setting<u16
     }
 }
 
-fn directory(global: &Global, world: &World<'_>) -> Setting<PathBuf> {
+/// The Compose files that were named, by `--file` or by `COMPOSE_FILE`; their paths count from where we are.
+fn files(global: &Global, world: &World<'_>) -> Setting<Vec<PathBuf>> {
+    let here = |path: &Path| world.environment.working_dir().join(path);
+    let variable = |name: &str| world.environment.get(name).filter(|value| !value.is_empty());
+    match (&global.file[..], variable("COMPOSE_FILE")) {
+        ([], None) => Setting::new(Vec::new(), Origin::Default),
+        ([], Some(list)) => {
+            let separator = variable("COMPOSE_PATH_SEPARATOR").unwrap_or(":");
+            let names = list.split(separator).filter(|name| !name.is_empty());
+            Setting::new(names.map(|name| here(Path::new(name))).collect(), Origin::Variable("COMPOSE_FILE"))
+        }
+        (typed, _) => Setting::new(typed.iter().map(|path| here(path)).collect(), Origin::Flag("file")),
+    }
+}
+
+fn directory(global: &Global, files: &Setting<Vec<PathBuf>>, world: &World<'_>) -> Setting<PathBuf> {
     if let Some(path) = &global.directory {
         return Setting::new(world.environment.working_dir().join(path), Origin::Flag("directory"));
     }
     let here = world.environment.working_dir().to_owned();
     // With files named, paths in them count from the first one's folder, as Compose has it.
-    if let Some(first) = global.file.first() {
-        let file = here.join(first);
-        return Setting::new(file.parent().unwrap_or(&here).to_owned(), Origin::Flag("file"));
-    }
-    if let Some(list) = world.environment.get("COMPOSE_FILE") {
-        let first = here.join(list.split(':').next().unwrap_or_default());
-        return Setting::new(first.parent().unwrap_or(&here).to_owned(), Origin::Variable("COMPOSE_FILE"));
+    if let (Some(first), origin) = (files.value.first(), &files.origin) {
+        return Setting::new(first.parent().unwrap_or(&here).to_owned(), origin.clone());
     }
     let found = here
         .ancestors()
@@ -261,6 +272,18 @@ mod tests {
         check(&[], &[], "/srv/shop/web/src", Origin::Default);
         check(&["-C", "/opt/x"], &["/srv/shop/compose.yaml"], "/opt/x", Origin::Flag("directory"));
         check(&["-f", "/opt/y/a.yaml", "-f", "b.yaml"], &["/srv/shop/compose.yaml"], "/opt/y", Origin::Flag("file"));
+    }
+
+    #[test]
+    fn files_of_the_environment_count_from_where_we_are() {
+        let variables = [("COMPOSE_FILE", "../app/a.yaml;b.yaml"), ("COMPOSE_PATH_SEPARATOR", ";")];
+        let settings = resolve(&[], &variables, &["/srv/shop/compose.yaml"], 0);
+        let files = ["/srv/shop/web/src/../app/a.yaml", "/srv/shop/web/src/b.yaml"].map(PathBuf::from);
+        assert_eq!(settings.files, files);
+        let folder = "/srv/shop/web/src/../app".into();
+        assert_eq!(settings.directory, Setting::new(folder, Origin::Variable("COMPOSE_FILE")));
+        assert_eq!(resolve(&["-f", "c.yaml"], &variables, &[], 0).files, [Path::new("/srv/shop/web/src/c.yaml")]);
+        assert!(resolve(&[], &[("COMPOSE_FILE", "")], &[], 0).files.is_empty());
     }
 
     #[test]

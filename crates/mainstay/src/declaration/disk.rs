@@ -8,22 +8,7 @@ use std::path::Path;
 
 /// The disk.
 #[derive(Debug)]
-pub struct Disk {
-    with_dotenv: bool,
-}
-
-impl Disk {
-    /// The disk; without the project's own `.env` files where others stand in for them.
-    pub fn new(with_dotenv: bool) -> Self {
-        Self { with_dotenv }
-    }
-
-    // Only from being found: a service that names `.env` in its `env_file` still gets it.
-    fn is_hidden(&self, path: &str) -> bool {
-        let name = path.rsplit('/').next().unwrap_or_default();
-        !self.with_dotenv && (name == ".env" || name.starts_with(".env."))
-    }
-}
+pub struct Disk;
 
 impl Files for Disk {
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FileError> {
@@ -51,6 +36,6 @@ impl Files for Disk {
     }
 
     fn exists(&self, path: &str) -> bool {
-        !self.is_hidden(path) && Path::new(path).exists()
+        Path::new(path).exists()
     }
 }
