@@ -8,12 +8,16 @@ use super::settings::PROJECT_FILES;
 use crate::declaration;
 use crate::exit::{Exit, Failure};
 use crate::ui::paint::Tone;
+use declare::syntax::emit::word;
 use model::project::{Project, Runs};
 use std::fmt::Write as _;
 use std::path::Path;
 
 /// Ports that speak no HTTP: nothing there is for a browser.
 const NO_HTTP: [u16; 14] = [21, 22, 25, 53, 1433, 1521, 3306, 4222, 5432, 5672, 6379, 9092, 11211, 27017];
+
+/// The names of the policy: each of them is read.
+const POLICY_NAMES: [&str; 2] = ["mainstay.yaml", "mainstay.yml"];
 
 pub fn run(args: &Init, cx: &Context) -> Result<Exit, Failure> {
     let folder = &cx.settings.directory.value;
@@ -22,9 +26,9 @@ pub fn run(args: &Init, cx: &Context) -> Result<Exit, Failure> {
         Some(_) => vec![("mainstay.yaml", beside_compose(cx, args.force)?)],
         None => small_project(folder),
     };
-    if !args.force
-        && let Some((there, _)) = files.iter().find(|(name, _)| folder.join(name).exists())
-    {
+    // The other spelling counts too: of two policies only one would be read.
+    let names = || files.iter().map(|(name, _)| *name).chain(POLICY_NAMES);
+    if let Some(there) = names().find(|name| folder.join(name).exists()).filter(|_| !args.force) {
         return Err(self::there(there));
     }
     for (name, text) in &files {
@@ -49,8 +53,9 @@ fn there(name: &str) -> Failure {
 
 fn beside_compose(cx: &Context, force: bool) -> Result<String, Failure> {
     // Before the files are judged: with a policy that is there nothing will be written anyway.
-    if cx.settings.directory.value.join("mainstay.yaml").exists() && !force {
-        return Err(there("mainstay.yaml"));
+    let is_there = |name: &&str| cx.settings.directory.value.join(name).exists();
+    if let Some(name) = POLICY_NAMES.into_iter().find(is_there).filter(|_| !force) {
+        return Err(there(name));
     }
     let declaration = declaration::load(&cx.settings)?.checked(&cx.ui, false)?;
     Ok(policy(&declaration.project))
@@ -61,7 +66,7 @@ fn policy(project: &Project) -> String {
     let mut text = String::new();
     let mut line = |line: &str| writeln!(text, "{line}").expect("a String takes everything");
     line(&format!("# How {name} is operated. All of it is optional; compose.yaml says what runs."));
-    line(&format!("project: {name}"));
+    line(&format!("project: {}", word(name.as_str())));
     line("");
     line("# Where it runs. `mainstay -e production up` chooses one; without a choice it is development.");
     line("environments:");
@@ -130,8 +135,8 @@ fn small_project(folder: &Path) -> Vec<(&'static str, String)> {
         name => &name[..name.len().min(63)],
     };
     vec![
-        ("compose.yaml", COMPOSE.replace("NAME", name)),
-        ("mainstay.yaml", POLICY.replace("NAME", name)),
+        ("compose.yaml", COMPOSE.replace("name: NAME", &format!("name: {}", word(name))).replace("NAME", name)),
+        ("mainstay.yaml", POLICY.replace("project: NAME", &format!("project: {}", word(name))).replace("NAME", name)),
         ("public/index.html", PAGE.replace("NAME", name)),
     ]
 }
@@ -170,3 +175,19 @@ const PAGE: &str = "\
 <p>This page is <code>public/index.html</code>. Change it and run <code>mainstay up</code> again.</p>
 </html>
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_named_like_a_number_gives_a_name() {
+        let files = small_project(Path::new("/srv/0123"));
+        let (compose, policy) = (&files[0].1, &files[1].1);
+        assert!(
+            compose.contains("\nname: \"0123\"\n") && policy.contains("\nproject: \"0123\"\n"),
+            "{compose}{policy}"
+        );
+        assert!(small_project(Path::new("/srv/shop"))[0].1.contains("\nname: shop\n"));
+    }
+}

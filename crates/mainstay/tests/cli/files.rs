@@ -101,6 +101,36 @@ fn variables_come_from_the_environment_then_from_named_files() {
 }
 
 #[test]
+fn the_text_of_environment_files_is_never_shown() {
+    let project = Project::shop();
+    project.write(".env", "A=1\nPASSWORD=\"hunter2\nOTHER=hunter3\n");
+    let ended = project.run(&["validate"]).code(2);
+    assert!(ended.err.contains(".env:2:10") && ended.err.contains("`PASSWORD`"), "{}", ended.err);
+    assert!(!ended.err.contains("hunter"), "{}", ended.err);
+}
+
+#[test]
+fn named_environment_files_are_bounded_and_judged() {
+    let project = Project::shop();
+    assert!(project.run(&["validate", "--env-file", "/dev/zero"]).code(2).err.contains("MS0008"));
+    assert!(project.run(&["validate", "--env-file", "nowhere.env"]).code(2).err.contains("MS0008"));
+    project.write("a.env", "\u{feff}LOG_LEVEL=trace\nA=\"x\" y\n");
+    let shown = project.run(&["config", "--reveal", "--env-file", "a.env"]).code(0);
+    assert!(shown.out.contains("LOG_LEVEL: trace"), "{}", shown.out);
+    assert!(shown.err.contains("MS0033"), "{}", shown.err);
+}
+
+#[test]
+fn compose_file_may_lie_in_a_folder() {
+    let project =
+        Project::new(&[("app/one.yaml", "name: x\nservices: { a: { image: x } }\n"), ("b.yaml", "services: {}\n")]);
+    let mut command = project.command(&["config", "--json"]);
+    command.env("COMPOSE_FILE", "app/one.yaml,b.yaml").env("COMPOSE_PATH_SEPARATOR", ",");
+    let ended = project.ended(command.spawn().expect("spawned")).code(0);
+    assert_eq!(ended.json()["project"], "x");
+}
+
+#[test]
 fn what_init_writes_is_valid_and_never_overwrites() {
     let project = Project::new(&[]);
     project.run(&["init"]).expect(
