@@ -149,16 +149,19 @@ fn satisfiable(on: &ServiceName, other: &Service, condition: Condition, at: Span
 }
 
 fn ports(project: &Project, found: &mut Findings) {
-    type Publisher<'a> = (Option<IpAddr>, &'a ServiceName, Span);
-    let mut seen: HashMap<u16, Vec<Publisher<'_>>> = HashMap::new();
+    type Publisher<'a> = (&'a ServiceName, Span);
+    // By port and address, where none means every address; one on every address clashes with all others.
+    let mut seen: HashMap<u16, BTreeMap<Option<IpAddr>, Publisher<'_>>> = HashMap::new();
     for (name, service) in &project.services {
         for port in &service.published {
             let Some(number) = port.published else { continue };
             let others = seen.entry(number).or_default();
-            let everywhere = |host: Option<IpAddr>| host.is_none_or(|host| host.is_unspecified());
-            let clash =
-                others.iter().find(|(host, ..)| *host == port.host || everywhere(*host) || everywhere(port.host));
-            if let Some((_, other, at)) = clash {
+            let host = port.host.filter(|host| !host.is_unspecified());
+            let clash = match host {
+                None => others.values().next(),
+                Some(_) => others.get(&host).or_else(|| others.get(&None)),
+            };
+            if let Some((other, at)) = clash {
                 found.push(
                     error(codes::PORT_TWICE, format!("port {number} is published twice"))
                         .at(port.at, format!("by `{name}`"))
@@ -166,7 +169,7 @@ fn ports(project: &Project, found: &mut Findings) {
                         .help("publish one of them on another port"),
                 );
             }
-            others.push((port.host, name, port.at));
+            others.entry(host).or_insert((name, port.at));
         }
     }
 }

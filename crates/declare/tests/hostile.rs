@@ -88,7 +88,9 @@ fn a_declaration_that_is_not_for_this_daemon_is_refused() {
         format!(r#"{{"mainstay": 1, "project": "a", "environment": "b", "compose": {compose}, "policy": {policy}}}"#)
     };
     assert!(from_canonical(&of("process")).is_ok());
-    ["docker", "swarm", "kubernetes", "ecs"].map(|engine| assert_eq!(code(&of(engine)), "MS0011"));
+    for engine in ["docker", "swarm", "kubernetes", "ecs"] {
+        assert_eq!(code(&of(engine)), "MS0011");
+    }
 }
 
 #[test]

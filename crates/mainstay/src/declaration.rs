@@ -33,6 +33,7 @@ pub struct Declaration {
     pub bundle_paths: Vec<String>,
     declared: Declared,
     notes: Vec<String>,
+    sources: Sources,
 }
 
 impl fmt::Debug for Declaration {
@@ -73,7 +74,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
         env_files: if settings.env_files.is_empty() { None } else { Some(paths(&settings.env_files)?) },
     });
     let declare::Loaded { declared, diagnostics, sources } = loaded;
-    let declaration = declared.map(|declared| Declaration::new(declared, folder, &diagnostics));
+    let declaration = declared.map(|declared| Declaration::new(declared, folder, &diagnostics, sources.clone()));
     if let (Some(typed), Some(declaration)) = (&settings.project, &declaration)
         && typed != declaration.stack.project.as_str()
     {
@@ -88,7 +89,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
 }
 
 impl Declaration {
-    fn new(declared: Declared, root: PathBuf, diagnostics: &[Diagnostic]) -> Self {
+    fn new(declared: Declared, root: PathBuf, diagnostics: &[Diagnostic], sources: Sources) -> Self {
         let project = declared.project.clone();
         let notes = diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Note);
         Self {
@@ -99,6 +100,7 @@ impl Declaration {
             notes: notes.map(|note| format!("{}: {}", note.code, note.message)).collect(),
             project,
             declared,
+            sources,
         }
     }
 
@@ -119,6 +121,12 @@ impl Declaration {
         let file = sources.add("config", &yaml);
         let tree = declare::syntax::build::parse(file, &yaml, &mut found);
         declare::syntax::emit::json(&tree.expect("what `declare` writes it can read"))
+    }
+
+    /// Where a service was written: file and line.
+    pub fn place_of(&self, service: &str) -> Option<String> {
+        let at = self.project.services.get(service)?.at;
+        Some(format!("{}:{}", self.sources.get(at.file).name, self.sources.position(at).0))
     }
 
     /// Keys that work differently here, or have no effect.

@@ -2,7 +2,7 @@
 //!
 //! A key below a key that is not honoured needs no row of its own.
 
-use super::Standing::{Emulated, Harmless, Honoured, NotYet, Refused};
+use super::Standing::{Elsewhere, Emulated, Harmless, Honoured, NotYet, Refused};
 use super::{Row, Table};
 use std::sync::LazyLock;
 
@@ -32,7 +32,8 @@ const SERVICE: &[Row] = &[
     ("services.*.annotations", Harmless("annotations are read by other tools only")),
     ("services.*.attach", Harmless("`mainstay logs` chooses what is shown")),
     ("services.*.blkio_config", Harmless(HINT)),
-    ("services.*.build", Emulated("no image is built; `processes` in mainstay.yaml says what is built and run")),
+    // Images are not built: see what is said of a service without a recipe.
+    ("services.*.build", Elsewhere),
     ("services.*.cap_add", Honoured),
     ("services.*.cap_drop", Honoured),
     ("services.*.cgroup", NotYet(DOCKER_ONLY)),

@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 pub enum Standing {
     /// It means what the specification says.
     Honoured,
+    /// Judged with all below it where the rest of the service is known.
+    Elsewhere,
     /// Its purpose is reached in another way, which the text says.
     Emulated(&'static str),
     /// Not supported yet; without it the same runs, so it is a warning. The text says what follows.
@@ -107,6 +109,7 @@ impl Table {
         };
         let span = entry.key_span;
         match row.standing {
+            Some(Standing::Elsewhere) => {}
             Some(standing) if !matches!(standing, Standing::Honoured) => {
                 if !is_off(&entry.value) {
                     found.push(said(key, standing).at(span, ""));
@@ -128,7 +131,10 @@ impl Table {
                 map.entries.retain_mut(|entry| {
                     let Some(row) = self.child(&entry.key) else { return false };
                     row.prune(&mut entry.value);
-                    matches!(row.standing, None | Some(Standing::Honoured | Standing::Emulated(_)))
+                    matches!(
+                        row.standing,
+                        None | Some(Standing::Honoured | Standing::Elsewhere | Standing::Emulated(_))
+                    )
                 });
             }
             _ => {}
@@ -138,7 +144,7 @@ impl Table {
 
 fn said(key: &str, standing: Standing) -> model::Diagnostic {
     match standing {
-        Standing::Honoured => note(codes::EMULATED, format!("`{key}` is honoured")),
+        Standing::Honoured | Standing::Elsewhere => note(codes::EMULATED, format!("`{key}` is honoured")),
         Standing::Emulated(how) => note(codes::EMULATED, format!("`{key}` works differently: {how}")),
         Standing::Harmless(what) => warning(codes::IGNORED, format!("`{key}` has no effect: {what}"))
             .help("remove it, or keep it for other tools"),

@@ -25,7 +25,19 @@ pub async fn run(args: &Up, cx: &Context) -> Result<Exit, Failure> {
         return Ok(if view.changes { Exit::Pending } else { Exit::Done });
     }
     let request = ReleaseRequest { bundle, message: args.message.clone(), actor: None, expect_plan: None };
-    release(args, cx, &declaration.stack, &request).await
+    let outcome = release(args, cx, &declaration.stack, &request).await;
+    outcome.map_err(|failure| with_places(failure, &|service| declaration.place_of(service)))
+}
+
+/// The daemon knows services by name only; whoever reads its refusal wants the place.
+fn with_places(mut failure: Failure, place_of: &dyn Fn(&str) -> Option<String>) -> Failure {
+    for line in std::iter::once(&mut failure.message).chain(&mut failure.causes) {
+        let service = line.strip_prefix('`').and_then(|rest| rest.split_once("`: "));
+        if let Some(place) = service.and_then(|(service, _)| place_of(service)) {
+            line.push_str(&format!(" ({place})"));
+        }
+    }
+    failure
 }
 
 /// Everything up to a bundle at the daemon: declaration, builds, files.
@@ -94,5 +106,18 @@ fn stale(refused: ApiError) -> Failure {
     match failure.help {
         None if is_stale => failure.help("look at a new plan with `mainstay plan --out FILE`, then carry that one out"),
         _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_where_its_service_was_written() {
+        let refused = Failure::usage("`db`: nothing runs it").because("`web`: no such program").because("`x` is odd");
+        let placed = with_places(refused, &|service| (service != "web").then(|| "compose.yaml:3".to_owned()));
+        assert_eq!(placed.message, "`db`: nothing runs it (compose.yaml:3)");
+        assert_eq!(placed.causes, ["`web`: no such program", "`x` is odd"]);
     }
 }
