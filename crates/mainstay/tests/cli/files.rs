@@ -192,7 +192,7 @@ fn codes_are_explained_and_unknown_ones_list_near_ones() {
         expect![""],
         expect![[r#"
             error: `MS0069` is no code of Mainstay
-              help: near ones are MS0067, MS0066, MS0065; see all codes with `mainstay explain`"#]],
+              help: near ones are MS0070, MS0067, MS0071; see all codes with `mainstay explain`"#]],
     );
     assert!(project.run(&["explain", "--json"]).code(0).json().as_array().expect("a list").len() > 40);
 }
