@@ -15,6 +15,7 @@ mod failure;
 mod init;
 mod inside;
 mod log;
+mod oom;
 mod postgres;
 mod record;
 mod root;
