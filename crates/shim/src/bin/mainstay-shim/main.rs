@@ -19,6 +19,7 @@ mod oom;
 mod postgres;
 mod record;
 mod root;
+mod seccomp;
 mod server;
 mod supervisor;
 mod sys;
