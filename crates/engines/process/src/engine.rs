@@ -115,7 +115,8 @@ impl ProcessEngine {
             .await??;
         let networks = Networks::new(layout.clone(), names.links.clone());
         let hierarchy = cgroup::find().map_err(kernel)?;
-        let machine = Machine { layout, networks, hierarchy, names, hidden, bundle, parents: Arc::default() };
+        let (parents, places) = (Arc::default(), Arc::default());
+        let machine = Machine { layout, networks, hierarchy, names, hidden, bundle, parents, places };
         let (watches, rules) = (Arc::default(), tokio::sync::Mutex::new(()));
         let engine = Self { machine, executable, clock, tasks, watches, rules };
         engine.adopt().await?;

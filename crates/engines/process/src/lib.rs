@@ -18,6 +18,8 @@ mod machine;
 pub mod network;
 mod phase;
 mod programs;
+mod rules;
+mod seen;
 pub mod spec;
 mod stored;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::error::{Error, file};
 use crate::layout::Layout;
 use crate::network::{Networks, names};
 use crate::phase::{self, Found};
-use crate::spec::{self, Inputs};
+use crate::spec::{self, Inputs, SpecError};
 use crate::stored::{Labels, NetworkFile};
 use jiff::Timestamp;
 use model::project::{MountSource, Template};
