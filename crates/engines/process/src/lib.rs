@@ -5,6 +5,7 @@
 //! decides nothing: addresses, slots and order come with the action. Start reading at [`ProcessEngine`].
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests touch the machine"))]
 
+mod anonymous;
 pub mod capability;
 pub mod catalogue;
 pub mod cgroup;
