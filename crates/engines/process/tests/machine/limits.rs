@@ -1,6 +1,6 @@
 //! Control groups and resource limits.
 
-use crate::world::World;
+use crate::world::{World, eventually};
 use model::units::{Bytes, MilliCpus};
 use plan::observed::{Exit, Known};
 
@@ -57,7 +57,8 @@ async fn a_limit_that_cannot_be_raised_is_lowered_and_said_so() {
     // Above the kernel's own limit this is refused even to who may raise limits.
     std::sync::Arc::make_mut(&mut start.template).limits.ulimits.insert("nofile".into(), (1 << 30, 1 << 30));
     let id = world.run(start).await;
-    world.logged(&id, &format!("\n{most}\n")).await;
+    let most = most.to_string();
+    eventually("the limit in the log", || world.log(&id).lines().any(|line| line == most)).await;
     assert!(
         world.log(&id).contains("mainstay: limit `nofile` 1073741824:1073741824 was lowered to"),
         "{}",

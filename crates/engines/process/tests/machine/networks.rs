@@ -1,6 +1,6 @@
 //! Networks: who reaches whom, and by which name.
 
-use crate::world::{World, in_own_network, state};
+use crate::world::{World, eventually, in_own_network, state};
 use engine::{Engine, ExecExit};
 use mainstay_engine_process::network::namespace;
 use mainstay_engine_process::network::netlink::{Address, FarEnd, Netlink};
@@ -213,7 +213,7 @@ async fn stable_addresses_are_not_reached_from_outside() {
         far.inside(move || std::net::TcpStream::connect_timeout(&(ip, port).into(), limit)).is_ok()
     };
     far.inside(|| Netlink::open()?.ensure_default_route(far.near)).unwrap();
-    assert!(reach(far.near), "what is published is reached");
+    eventually("what is published to be reached", || reach(far.near)).await;
     assert!(!reach(stable), "what is not is not");
     drop(far);
     world.end_of_the_world().await;
