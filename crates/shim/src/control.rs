@@ -5,10 +5,8 @@
 
 use crate::status::Status;
 use serde::{Deserialize, Serialize};
-use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The longest request line a shim reads: room for an environment and an argv of the kernel's usual size.
 pub const MAX_LINE: usize = 256 * 1024;
@@ -87,12 +85,4 @@ pub enum Answer {
 /// Use it while `dir` stays open.
 pub fn socket_path(dir: &std::fs::File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/control.sock", dir.as_raw_fd()))
-}
-
-/// Connects to the shim of a replica's folder.
-///
-/// Errors: `NotFound` and `ConnectionRefused` when no shim serves it.
-pub fn connect(dir: &Path) -> io::Result<UnixStream> {
-    let dir = std::fs::File::open(dir)?;
-    UnixStream::connect(socket_path(&dir))
 }

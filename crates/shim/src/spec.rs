@@ -252,6 +252,8 @@ pub struct Rlimit {
     pub soft: u64,
     /// How far the workload may raise it.
     pub hard: u64,
+    /// The service asks for it, so that a note tells when it cannot be had; else it is a default.
+    pub is_wanted: bool,
 }
 
 /// Capabilities as bit sets: bit `n` is the capability with the kernel's number `n`.

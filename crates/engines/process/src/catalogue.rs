@@ -35,13 +35,15 @@ pub struct Program {
     pub volumes: Vec<String>,
     /// Folders in memory that the program needs.
     pub memory: Vec<String>,
+    /// The signal that asks it to stop, where the image names one.
+    pub stop_signal: Option<i32>,
 }
 
 impl Program {
     /// A program that is no image's.
     pub fn plain(argv: Vec<String>) -> Self {
         let (env, volumes, memory) = (Vec::new(), Vec::new(), Vec::new());
-        Self { argv, env, cwd: None, user: "app", prepare: None, volumes, memory }
+        Self { argv, env, cwd: None, user: "app", prepare: None, volumes, memory, stop_signal: None }
     }
 }
 
@@ -246,6 +248,8 @@ fn postgres(request: &Request<'_>) -> Result<Program, Refusal> {
         user: "postgres",
         memory: vec!["/var/run/postgresql".into()],
         volumes: vec!["/var/lib/postgresql/data".into()],
+        // The image's too: on SIGTERM the server would wait until its last client leaves.
+        stop_signal: Some(libc::SIGINT),
         ..Program::plain(request.command.to_vec())
     };
     let Some(args) = request.server_args("postgres", |first| first.starts_with('-')) else { return Ok(program) };

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// The scheduler's period in microseconds, the kernel's default.
 const PERIOD: u64 = 100_000;
+/// Processes of a replica whose service names no limit: more than a server needs, too few to take the machine down.
+const DEFAULT_PIDS: u32 = 4096;
 /// Shares of limits below this are refused by the kernel.
 const LEAST_QUOTA: u64 = 1_000;
 
@@ -87,8 +89,6 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CgroupE
 pub struct Groups {
     /// Their folders, each with the file that counts processes killed for want of memory.
     pub dirs: Vec<(PathBuf, Option<&'static str>)>,
-    /// Limits that nothing holds, in words.
-    pub not_enforced: Vec<String>,
 }
 
 /// What a replica uses.
@@ -155,15 +155,18 @@ impl Hierarchy {
     }
 
     /// Makes the groups `path` (relative, below the mount points) and sets the limits.
+    ///
+    /// Errors: a limit that the service names and that one of the controllers cannot hold. What no controller exists
+    /// for is told by [`Hierarchy::not_enforced`], before anything starts.
     pub fn ensure(&self, path: &Path, limits: &Limits) -> Result<Groups, CgroupError> {
-        let mut groups = Groups { dirs: Vec::new(), not_enforced: self.not_enforced(limits) };
+        let mut groups = Groups::default();
         match self {
             Self::None => {}
             Self::V1 { controllers } => {
                 for (controller, mount) in controllers {
                     let dir = mount.join(path);
                     fs::create_dir_all(&dir).map_err(failed("make", &dir))?;
-                    write_all(&dir, v1_limits(*controller, limits), &mut groups.not_enforced)?;
+                    write_all(&dir, v1_limits(*controller, limits))?;
                     let oom = (*controller == Controller::Memory).then_some("memory.oom_control");
                     // Controllers may share a mount; a process joins each folder once.
                     if let Some(known) = groups.dirs.iter_mut().find(|(known, _)| *known == dir) {
@@ -174,11 +177,11 @@ impl Hierarchy {
                 }
             }
             Self::V2 { mount, controllers } => {
-                delegate(mount, path, controllers, &mut groups.not_enforced)?;
+                delegate(mount, path, controllers, limits)?;
                 let dir = mount.join(path);
                 fs::create_dir_all(&dir).map_err(failed("make", &dir))?;
                 for controller in controllers {
-                    write_all(&dir, v2_limits(*controller, limits), &mut groups.not_enforced)?;
+                    write_all(&dir, v2_limits(*controller, limits))?;
                 }
                 let oom = controllers.contains(&Controller::Memory).then_some("memory.events");
                 groups.dirs.push((dir, oom));
@@ -244,7 +247,12 @@ impl Hierarchy {
     }
 }
 
+/// File, value, and what is done in words when it must not fail.
 type Setting = (&'static str, String, &'static str);
+
+const CPUS: &str = "set the limit of processors of";
+const MEMORY: &str = "set the limit of memory of";
+const PIDS: &str = "set the limit of processes of";
 
 fn quota(limits: &Limits) -> Option<u64> {
     limits.cpus.map(|cpus| (u64::from(cpus.0) * PERIOD / 1000).max(LEAST_QUOTA))
@@ -253,78 +261,82 @@ fn quota(limits: &Limits) -> Option<u64> {
 fn v1_limits(controller: Controller, limits: &Limits) -> Vec<Setting> {
     match controller {
         Controller::Cpu => match quota(limits) {
-            Some(quota) => vec![
-                ("cpu.cfs_period_us", PERIOD.to_string(), "limit of processors"),
-                ("cpu.cfs_quota_us", quota.to_string(), "limit of processors"),
-            ],
+            Some(quota) => {
+                vec![("cpu.cfs_period_us", PERIOD.to_string(), CPUS), ("cpu.cfs_quota_us", quota.to_string(), CPUS)]
+            }
             None => Vec::new(),
         },
         Controller::Memory => match limits.memory {
             Some(bytes) => vec![
-                ("memory.limit_in_bytes", bytes.0.to_string(), "limit of memory"),
+                ("memory.limit_in_bytes", bytes.0.to_string(), MEMORY),
                 // With swap of its own a replica would become slow instead of being ended.
                 ("memory.memsw.limit_in_bytes", bytes.0.to_string(), ""),
             ],
             None => Vec::new(),
         },
-        Controller::Pids => {
-            limits.pids.map(|n| ("pids.max", n.to_string(), "limit of processes")).into_iter().collect()
-        }
+        Controller::Pids => vec![pids(limits)],
         Controller::CpuAcct => Vec::new(),
     }
 }
 
 fn v2_limits(controller: Controller, limits: &Limits) -> Vec<Setting> {
     match controller {
-        Controller::Cpu => {
-            quota(limits).map(|q| ("cpu.max", format!("{q} {PERIOD}"), "limit of processors")).into_iter().collect()
-        }
+        Controller::Cpu => quota(limits).map(|q| ("cpu.max", format!("{q} {PERIOD}"), CPUS)).into_iter().collect(),
         Controller::Memory => match limits.memory {
             Some(bytes) => {
-                vec![("memory.max", bytes.0.to_string(), "limit of memory"), ("memory.swap.max", "0".to_owned(), "")]
+                vec![("memory.max", bytes.0.to_string(), MEMORY), ("memory.swap.max", "0".to_owned(), "")]
             }
             None => Vec::new(),
         },
-        Controller::Pids => {
-            limits.pids.map(|n| ("pids.max", n.to_string(), "limit of processes")).into_iter().collect()
-        }
+        Controller::Pids => vec![pids(limits)],
         Controller::CpuAcct => Vec::new(),
     }
 }
 
 /// A setting with a meaning must exist; one without is set where the kernel has it.
-fn write_all(dir: &Path, settings: Vec<Setting>, not_enforced: &mut Vec<String>) -> Result<(), CgroupError> {
+fn write_all(dir: &Path, settings: Vec<Setting>) -> Result<(), CgroupError> {
     for (name, value, meaning) in settings {
         let path = dir.join(name);
         match write(&path, &value) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if !meaning.is_empty() {
-                    not_enforced.push(format!("not enforced: {meaning}, this kernel has no `{name}`"));
-                }
-            }
-            Err(_) if meaning.is_empty() => {}
-            Err(error) => return Err(failed("set a limit of", &path)(error)),
+            Err(error) if !meaning.is_empty() => return Err(failed(meaning, &path)(error)),
+            _ => {}
         }
     }
     Ok(())
 }
 
+/// Whether the service names a limit that this controller holds.
+fn holds(controller: Controller, limits: &Limits) -> bool {
+    match controller {
+        Controller::Cpu => limits.cpus.is_some(),
+        Controller::Memory => limits.memory.is_some(),
+        Controller::Pids => limits.pids.is_some(),
+        Controller::CpuAcct => false,
+    }
+}
+
+/// With its default, which is no failure where it cannot be set.
+fn pids(limits: &Limits) -> Setting {
+    match limits.pids {
+        Some(n) => ("pids.max", n.to_string(), PIDS),
+        None => ("pids.max", DEFAULT_PIDS.to_string(), ""),
+    }
+}
+
 /// Has the controllers reach down to `path`'s parent, so that its last folder has them.
-fn delegate(
-    mount: &Path,
-    path: &Path,
-    controllers: &[Controller],
-    not_enforced: &mut Vec<String>,
-) -> Result<(), CgroupError> {
+fn delegate(mount: &Path, path: &Path, controllers: &[Controller], limits: &Limits) -> Result<(), CgroupError> {
     let mut dir = mount.to_owned();
     let parts: Vec<_> = path.components().collect();
     for part in &parts {
         fs::create_dir_all(&dir).map_err(failed("make", &dir))?;
         for controller in controllers {
-            if let Err(error) = write(&dir.join("cgroup.subtree_control"), &format!("+{}", controller.name())) {
-                let name = controller.name();
-                not_enforced.push(format!("not enforced: `{name}` is not available below {}: {error}", dir.display()));
+            let file = dir.join("cgroup.subtree_control");
+            match write(&file, &format!("+{}", controller.name())) {
+                Err(error) if holds(*controller, limits) => {
+                    return Err(failed("have a limit held below", &file)(error));
+                }
+                // Usage that cannot be read for want of it says so when it is read.
+                _ => {}
             }
         }
         dir.push(part);
@@ -415,7 +427,6 @@ mod tests {
         let hierarchy = Hierarchy::V2 { mount: tree.0.clone(), controllers };
         let path = Path::new("m/shop/api.1");
         let groups = hierarchy.ensure(path, &limits()).expect("sets limits");
-        assert_eq!(groups.not_enforced, Vec::<String>::new());
         assert_eq!(groups.dirs, [(tree.0.join(path), Some("memory.events"))]);
         assert_eq!(tree.get("m/shop/api.1/cpu.max"), "150000 100000");
         assert_eq!(&tree.get("m/shop/api.1/memory.max")[..8], "67108864");
@@ -429,11 +440,18 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_control_file_is_reported() {
+    fn a_limit_that_nothing_holds_is_refused_and_a_default_is_not() {
         let tree = Tree::new("missing");
         fs::create_dir_all(tree.0.join("m/x")).expect("makes a folder");
         let hierarchy = Hierarchy::V1 { controllers: vec![(Controller::Pids, tree.0.clone())] };
-        let groups = hierarchy.ensure(Path::new("m/x"), &limits()).expect("goes on");
-        assert_eq!(groups.not_enforced.len(), 3, "{:?}", groups.not_enforced);
+        let error = hierarchy.ensure(Path::new("m/x"), &limits()).expect_err("there is no `pids.max`");
+        assert!(error.to_string().starts_with("could not set the limit of processes of control group"), "{error}");
+        hierarchy.ensure(Path::new("m/x"), &Limits::default()).expect("names no limit");
+        tree.put("m/x/pids.max", "max");
+        hierarchy.ensure(Path::new("m/x"), &Limits::default()).expect("names no limit");
+        assert!(tree.get("m/x/pids.max").starts_with("4096"));
+        let hierarchy = Hierarchy::V2 { mount: tree.0.clone(), controllers: vec![Controller::Memory] };
+        let error = hierarchy.ensure(Path::new("m/x"), &limits()).expect_err("nothing can be delegated");
+        assert!(error.to_string().starts_with("could not have a limit held below control group"), "{error}");
     }
 }

@@ -1,4 +1,5 @@
 //! A conversation with a shim over its control socket.
+#![expect(clippy::disallowed_methods, reason = "a replica's folder, opened for its socket")]
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use shim::control::{Answer, Request};
@@ -6,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader, Interest};
 use tokio::net::UnixStream;
 
 /// One connection: a request, then answers.
@@ -17,14 +18,14 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// Asks the shim of the replica in `dir`; `fds` go along with the request.
     ///
-    /// The request is written at once: a shim reads all the time, and a socket's buffer holds what we send.
+    /// The descriptors go with the first byte; a shim that is slow to read holds up nobody else.
     pub(crate) async fn open(dir: &Path, request: &Request, fds: &[OwnedFd]) -> io::Result<Self> {
-        let stream = shim::control::connect(dir)?;
+        // The path leads through the open folder.
+        let folder = std::fs::File::open(dir)?;
+        let mut stream = UnixStream::connect(shim::control::socket_path(&folder)).await?;
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
-        let sent = send(&stream, &line, fds)?;
-        stream.set_nonblocking(true)?;
-        let mut stream = UnixStream::from_std(stream)?;
+        let sent = stream.async_io(Interest::WRITABLE, || send(&stream, &line, fds)).await?;
         tokio::io::AsyncWriteExt::write_all(&mut stream, &line[sent..]).await?;
         Ok(Self { answers: BufReader::new(stream).lines() })
     }
@@ -36,7 +37,7 @@ impl Conversation {
     }
 }
 
-fn send(stream: &std::os::unix::net::UnixStream, line: &[u8], fds: &[OwnedFd]) -> io::Result<usize> {
+fn send(stream: &UnixStream, line: &[u8], fds: &[OwnedFd]) -> io::Result<usize> {
     let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);

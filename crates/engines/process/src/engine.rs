@@ -2,7 +2,7 @@
 //!
 //! What blocks runs in [`Machine`]; what waits (a shim's start, a stop, a command) is awaited here. Each living
 //! replica is watched by a task, so that its end is known at once; nothing is polled.
-#![expect(clippy::disallowed_methods, reason = "kernel settings")]
+#![expect(clippy::disallowed_methods, reason = "the engine's own folders")]
 
 use crate::catalogue::{self, Program};
 use crate::cgroup;
@@ -11,9 +11,9 @@ use crate::error::Error;
 use crate::exits::Exits;
 use crate::launch::Executable;
 use crate::layout::Layout;
-use crate::machine::{Machine, Prepared};
-use crate::network::Networks;
-use crate::network::egress::{self, Passage};
+use crate::machine::{self, Machine, Prepared};
+use crate::network::{self, Networks};
+use crate::rules::Rules;
 use crate::{capability, programs, spec};
 use async_trait::async_trait;
 use engine::{Engine, EngineError, Exec, ExecExit, Shortcoming, Usage};
@@ -22,23 +22,23 @@ use model::project::{Runs, Template};
 use model::{BundleId, ReplicaId, StackId};
 use plan::action::replica::{Action, Start};
 use plan::observed::{Known, Phase, Placed};
-use runtime::processes::{Spawn, Stdio};
 use runtime::{Clock, OnError, Tasks};
 use shim::control::{Answer, Request};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Seek, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long `nft` may take.
-const NFT_LIMIT: Duration = Duration::from_secs(10);
-const NFT_WORDS: u64 = 64 * 1024;
 /// Before a shim that cannot be reached is looked at again.
 const UNREACHABLE: Duration = Duration::from_secs(1);
+/// How often what others change of the machine is looked at: some system calls when nobody changed anything.
+const LOOK: Duration = Duration::from_secs(10);
 /// What a kill may take beyond the grace period, on a machine under load.
 const KILL_MARGIN: Duration = Duration::from_secs(30);
 
+/// `setns` by process and `close_range`: 5.8 and 5.9. What replicas need beside them is older.
+const LEAST_KERNEL: (u32, u32) = (5, 9);
 /// Whoever reaches one of these is the machine's root.
 const SOCKETS: [&str; 4] =
     ["/run/docker.sock", "/var/run/docker.sock", "/run/containerd/containerd.sock", "/run/podman/podman.sock"];
@@ -83,7 +83,7 @@ pub struct ProcessEngine {
     clock: Arc<dyn Clock>,
     tasks: Tasks,
     watches: Arc<Watches>,
-    rules: tokio::sync::Mutex<()>,
+    rules: Arc<Rules>,
 }
 
 #[derive(Default)]
@@ -100,6 +100,7 @@ impl ProcessEngine {
         if !rustix::process::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
+        new_enough(&rustix::system::uname().release().to_string_lossy())?;
         let Settings { layout, programs, mut hidden, bundle, names } = settings;
         hidden.extend([&layout.run, &layout.scratch, &layout.volumes, &layout.logs, &programs].map(Clone::clone));
         hidden.extend(SOCKETS.map(PathBuf::from));
@@ -115,10 +116,27 @@ impl ProcessEngine {
             .await??;
         let networks = Networks::new(layout.clone(), names.links.clone());
         let hierarchy = cgroup::find().map_err(kernel)?;
-        let machine = Machine { layout, networks, hierarchy, names, hidden, bundle, parents: Arc::default() };
-        let (watches, rules) = (Arc::default(), tokio::sync::Mutex::new(()));
-        let engine = Self { machine, executable, clock, tasks, watches, rules };
+        let machine = Machine {
+            layout,
+            networks,
+            hierarchy,
+            names,
+            hidden,
+            bundle,
+            parents: Arc::default(),
+            places: Arc::default(),
+        };
+        let rules = Arc::new(Rules {
+            networks: machine.networks.clone(),
+            names: machine.names.clone(),
+            clock: Arc::clone(&clock),
+            tasks: tasks.clone(),
+            seen_at: tokio::sync::Mutex::default(),
+        });
+        let engine = Self { machine, executable, clock, tasks, watches: Arc::default(), rules };
+        engine.on_machine("clear away what a boot left", Machine::sweep).await?;
         engine.adopt().await?;
+        engine.watch_machine();
         Ok(engine)
     }
 
@@ -130,6 +148,33 @@ impl ProcessEngine {
             self.watch(&stack, &id);
         }
         Ok(())
+    }
+
+    /// Has lost packet rules noticed, so that the reconciler mends them, and replicas told of new name servers.
+    fn watch_machine(&self) {
+        let (rules, watches) = (Arc::clone(&self.rules), Arc::clone(&self.watches));
+        let (machine, clock) = (self.machine.clone(), Arc::clone(&self.clock));
+        let tasks = self.tasks.clone();
+        self.tasks.spawn("watch the machine", OnError::Log, move |stop| async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = clock.sleep(LOOK) => {}
+                }
+                let renewing = machine.clone();
+                let renew = move || machine::resolv().map_or(Ok(()), |text| renewing.renew_resolv(&text));
+                if let Ok(Err(error)) = tasks.blocking("renew name servers", renew).await {
+                    tracing::warn!(error = runtime::tasks::chain(&error), "replicas keep old name servers");
+                }
+                match rules.hold().await {
+                    Ok(true) => {}
+                    Ok(false) => machine.networked().into_iter().for_each(|stack| watches.exits.note(stack)),
+                    Err(error) => {
+                        tracing::warn!(error = runtime::tasks::chain(&error), "the packet rules cannot be read")
+                    }
+                }
+            }
+        });
     }
 
     /// Has the replica watched until it ends, unless it is already.
@@ -173,11 +218,11 @@ impl ProcessEngine {
             Action::EnsureNetwork { name, state } => {
                 let work = move |machine: &Machine| machine.ensure_network(&owner, &name, &state);
                 self.on_machine("ensure a network", work).await?;
-                self.settle_rules().await
+                self.rules.settle().await
             }
             Action::RemoveNetwork { name } => {
                 self.on_machine("remove a network", move |machine| machine.remove_network(&owner, &name)).await?;
-                self.settle_rules().await
+                self.rules.settle().await
             }
             Action::EnsureVolume { name } => {
                 self.on_machine("ensure a volume", move |machine| machine.ensure_volume(&owner, &name)).await
@@ -242,67 +287,6 @@ impl ProcessEngine {
         }
     }
 
-    /// Brings the machine's rules in line with the networks that exist.
-    async fn settle_rules(&self) -> Result<(), Error> {
-        let _one_at_a_time = self.rules.lock().await;
-        let kernel = |source| Error::Kernel { doing: "list the networks", source };
-        let walls = self.on_machine("list networks", move |machine| machine.networks.walls().map_err(kernel)).await?;
-        let has_way_out = walls.iter().any(|wall| !wall.internal);
-        let names = &self.machine.names;
-        match self.nft(&egress::script(&names.table, &names.links, &walls)).await {
-            Err(Error::NoNft) if !has_way_out => return Ok(()),
-            result => result?,
-        }
-        let list = Spawn::new("nft").args(["-a", "list", "chain", "ip", "filter", "FORWARD"]);
-        // Without such a chain nobody drops there, which is what an error means here.
-        let chain = list.output(&*self.clock, NFT_LIMIT, NFT_WORDS).await?;
-        let text = String::from_utf8_lossy(&chain.stdout);
-        if let Passage::Rules(rules) = egress::passage(&text, &names.table, &names.links, has_way_out) {
-            self.nft(&rules).await?;
-        }
-        if text.is_empty() {
-            self.settle_legacy_rules(has_way_out).await?;
-        }
-        if has_way_out {
-            self.on_machine("switch forwarding on", |_| forward()).await?;
-        }
-        Ok(())
-    }
-
-    /// Rules of the kernel's older interface are invisible to `nft`: where `iptables` uses it, it is asked itself.
-    async fn settle_legacy_rules(&self, has_way_out: bool) -> Result<(), Error> {
-        let names = &self.machine.names;
-        let iptables = |args: Vec<String>| Spawn::new("iptables").args(args).output(&*self.clock, NFT_LIMIT, NFT_WORDS);
-        let listing = match iptables(vec!["-S".into(), "FORWARD".into()]).await {
-            // Without the program there are no such rules.
-            Err(error) if error.is_missing() => return Ok(()),
-            result => result?,
-        };
-        let text = String::from_utf8_lossy(&listing.stdout);
-        for args in egress::legacy_passage(&text, &names.table, &names.links, has_way_out) {
-            let output = iptables(args).await?;
-            if !output.exit.is_success() {
-                return Err(Error::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-            }
-        }
-        Ok(())
-    }
-
-    async fn nft(&self, script: &str) -> Result<(), Error> {
-        let kernel = |source| Error::Kernel { doing: "hand rules to `nft`", source };
-        let input = memory(script).map_err(kernel)?;
-        let mut spawn = Spawn::new("nft").args(["-f", "-"]);
-        spawn.stdio[0] = Stdio::Fd(input.into());
-        let output = match spawn.output(&*self.clock, NFT_LIMIT, NFT_WORDS).await {
-            Err(error) if error.is_missing() => return Err(Error::NoNft),
-            result => result?,
-        };
-        match output.exit.is_success() {
-            true => Ok(()),
-            false => Err(Error::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-        }
-    }
-
     async fn run(&self, stack: &StackId, id: &ReplicaId, exec: Exec) -> Result<ExecExit, Error> {
         let (owner, replica) = (stack.clone(), id.clone());
         let (base, gid) = self.on_machine("read labels", move |machine| machine.owner(&owner, &replica)).await?;
@@ -355,6 +339,12 @@ impl ProcessEngine {
         if let Err(error) = spec::capabilities(template) {
             found.push(fatal(error.to_string(), "Remove it from `cap_add`, or use the docker engine"));
         }
+        let (machine, mounts) = (self.machine.clone(), template.clone());
+        match self.tasks.blocking("look where mounts lead", move || machine.refuse_hidden(&mounts)).await {
+            Ok(Err(error)) => found.push(fatal(error.to_string(), "Mount a folder that is the application's own")),
+            Ok(Ok(())) => {}
+            Err(failure) => found.push(fatal(failure.to_string(), "See the cause above")),
+        }
         for user in template.user.iter().flat_map(|user| [user.uid, user.gid]) {
             if let Err(error) = spec::outside(0, user) {
                 found.push(fatal(error.to_string(), "Write a smaller number for `user`"));
@@ -364,11 +354,27 @@ impl ProcessEngine {
             let what = format!("capability `{name}` has no effect: a replica here never runs as root");
             found.push(Shortcoming { fatal: false, what, cure: "Remove it, or use the docker engine".into() });
         }
+        if machine::resolv().is_none() {
+            let what = "names outside the project cannot be looked up: every name server of /etc/resolv.conf is a \
+                loopback address, which inside a replica is the replica itself";
+            let cure = "Name a server that can be reached in /etc/resolv.conf, or ignore this if nothing calls out";
+            found.push(Shortcoming { fatal: false, what: what.into(), cure: cure.into() });
+        }
         for what in self.machine.hierarchy.not_enforced(&template.limits) {
             let cure = "Mount that control group, or remove the limit".into();
             found.push(Shortcoming { fatal: false, what, cure });
         }
         found
+    }
+}
+
+/// The kernel's release as `uname -r` prints it; one that reads otherwise is believed to be new.
+fn new_enough(release: &str) -> Result<(), Error> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|text| text.parse::<u32>().ok());
+    let version = numbers.next().zip(numbers.next());
+    match version {
+        Some(version) if version < LEAST_KERNEL => Err(Error::OldKernel(release.to_owned())),
+        _ => Ok(()),
     }
 }
 
@@ -411,24 +417,6 @@ fn is_final(answer: &Answer) -> bool {
     matches!(answer, Answer::Status(status) if status.state.is_final())
 }
 
-fn forward() -> Result<(), Error> {
-    let path = std::path::Path::new("/proc/sys/net/ipv4/ip_forward");
-    let text = std::fs::read_to_string(path).map_err(crate::error::file("read", path))?;
-    if text.trim() == "0" {
-        std::fs::write(path, "1").map_err(crate::error::file("switch on", path))?;
-        tracing::info!("switched net.ipv4.ip_forward on: a network of the stack has a way out");
-    }
-    Ok(())
-}
-
-fn memory(text: &str) -> io::Result<std::fs::File> {
-    let fd = rustix::fs::memfd_create(c"mainstay-rules", rustix::fs::MemfdFlags::CLOEXEC)?;
-    let mut file = std::fs::File::from(fd);
-    file.write_all(text.as_bytes())?;
-    file.rewind()?;
-    Ok(file)
-}
-
 /// An action in words, as the end of "could not …".
 fn doing(stack: &StackId, action: &Action) -> String {
     match action {
@@ -455,7 +443,10 @@ impl Engine for ProcessEngine {
     async fn observe(&self, stack: &StackId) -> Result<Placed, EngineError> {
         let (owner, now) = (stack.clone(), self.clock.now());
         let placed = self.on_machine("observe", move |machine| machine.observe(&owner, now)).await;
-        let placed = placed.map_err(wrap(format!("observe {stack}")))?;
+        let mut placed = placed.map_err(wrap(format!("observe {stack}")))?;
+        if !placed.networks.is_empty() && !self.rules.hold().await.map_err(wrap(format!("observe {stack}")))? {
+            placed.networks.values_mut().for_each(network::open);
+        }
         for (id, replica) in &placed.replicas {
             if matches!(replica.phase, Phase::Running { .. }) {
                 self.watch(stack, id);
@@ -506,5 +497,21 @@ impl Engine for ProcessEngine {
             Known::Unknown(why) => Known::Unknown(why),
         };
         Ok(readings.into_iter().map(|(id, reading)| (id, known(reading))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::new_enough;
+
+    #[test]
+    fn an_old_kernel_is_told_before_anything_fails() {
+        let check = |release: &str, is_enough| assert_eq!(new_enough(release).is_ok(), is_enough, "{release}");
+        check("5.8.0-63-generic", false);
+        check("4.19.0", false);
+        check("5.9.0-rc1", true);
+        check("5.10.0-30-amd64", true);
+        check("6.18.44-fc-v782", true);
+        check("strange", true);
     }
 }

@@ -15,6 +15,9 @@ pub enum Error {
     /// Without root there are no namespaces that it could make.
     #[error("the process engine needs root: start the daemon with sudo, or use the docker engine")]
     NotRoot,
+    /// The kernel lacks calls that a sandbox is made with.
+    #[error("the process engine needs Linux 5.9 or newer, this is {0}: update the kernel, or use the docker engine")]
+    OldKernel(String),
     /// A folder or file of its own.
     #[error("could not {doing} {}", path.display())]
     File {
@@ -103,9 +106,13 @@ impl Error {
     /// Whether trying again may help.
     pub fn retry(&self) -> Retry {
         match self {
-            Self::NotRoot | Self::NoNft | Self::Spec(_) | Self::Image { .. } | Self::BuildOnly | Self::Static => {
-                Retry::Never
-            }
+            Self::NotRoot
+            | Self::OldKernel(_)
+            | Self::NoNft
+            | Self::Spec(_)
+            | Self::Image { .. }
+            | Self::BuildOnly
+            | Self::Static => Retry::Never,
             // The same program fails in the same way; a full disk or a missing folder may be mended meanwhile.
             Self::Failed { step: Step::Exec | Step::Identity | Step::Limits | Step::Spec, .. } => Retry::Never,
             _ => Retry::Later,

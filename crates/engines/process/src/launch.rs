@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const SHIM: &[u8] = include_bytes!(env!("MAINSTAY_SHIM"));
+const PREFIX: &str = "mainstay-shim-";
 /// A shim answers within milliseconds; a machine that swaps may take longer.
 const LIMIT: Duration = Duration::from_secs(60);
 /// What a shim says when it cannot begin is a line.
@@ -32,14 +33,26 @@ pub(crate) enum Executable {
 }
 
 impl Executable {
-    /// Puts it into `dir`.
+    /// Puts it into `dir`, in place of those of older daemons: what runs of them keeps its file until it ends.
     pub(crate) fn install(dir: &Path) -> Result<Self, Error> {
+        let name = format!("{PREFIX}{}", short_hash(SHIM));
+        let executable = Self::put(dir, &name)?;
+        for entry in std::fs::read_dir(dir).map_err(file("list", dir))?.flatten() {
+            if entry.file_name().to_str().is_some_and(|other| other.starts_with(PREFIX) && other != name) {
+                // One that stays takes room and does no harm.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+        Ok(executable)
+    }
+
+    fn put(dir: &Path, name: &str) -> Result<Self, Error> {
         let flags = rustix::fs::statvfs(dir).map_err(|error| file("inspect", dir)(error.into()))?.f_flag;
         if flags.contains(StatVfsMountFlags::NOEXEC) {
             let memory = sealed(c"mainstay-shim", SHIM);
             return memory.map(|file| Self::Memory(file.into())).map_err(file("keep the shim in memory beside", dir));
         }
-        let path = dir.join(format!("mainstay-shim-{}", short_hash(SHIM)));
+        let path = dir.join(name);
         // A file cut short by a full disk has the right name and the wrong content.
         if std::fs::read(&path).is_ok_and(|found| found == SHIM) {
             return Ok(Self::File(path));

@@ -4,7 +4,8 @@
 //! <run>/<stack>/replicas/<id>/   labels.json lock status control.sock netns hosts resolv.conf hostname root/
 //! <run>/<stack>/networks/<name>/ network.json netns
 //! <scratch>/<stack>/<id>/        upper, work: changes to the private root, gone with the replica
-//! <volumes>/<stack>/<name>/      named volumes;  <volumes>/<stack>/.anonymous/<id>/<n>  those without a name
+//! <volumes>/<stack>/<name>/      volumes; those without a name get one (see `anonymous`)
+//! <volumes>/<stack>/.one-off/<id>/<n>  those of one-off replicas, gone with the replica
 //! <logs>/<stack>/<id>/log        output, kept when the replica is removed
 //! ```
 #![expect(clippy::disallowed_methods, reason = "the engine's own folders, read where blocking is allowed")]
@@ -52,9 +53,9 @@ impl Layout {
         self.volumes.join(stack.to_string()).join(name.as_str())
     }
 
-    /// The folder of a replica's volumes without a name: no volume's name begins with a dot.
-    pub fn anonymous(&self, stack: &StackId, id: &ReplicaId) -> PathBuf {
-        self.volumes.join(stack.to_string()).join(".anonymous").join(id.to_string())
+    /// The folder of the volumes that go with a one-off replica: no volume's name begins with a dot.
+    pub fn passing(&self, stack: &StackId, id: &ReplicaId) -> PathBuf {
+        self.volumes.join(stack.to_string()).join(".one-off").join(id.to_string())
     }
 
     /// The log file of a replica.
@@ -71,12 +72,22 @@ impl Layout {
         Ok(stacks)
     }
 
+    /// The stacks that have scratch folders.
+    pub fn scratched(&self) -> io::Result<Vec<StackId>> {
+        names(&self.scratch)
+    }
+
+    /// The replicas of a stack that have scratch folders.
+    pub fn scratched_of(&self, stack: &StackId) -> io::Result<Vec<ReplicaId>> {
+        names(&self.scratch.join(stack.to_string()))
+    }
+
     /// Removes folders of a stack that nothing is left in.
     pub fn tidy(&self, stack: &StackId) {
         let stack = stack.to_string();
         let (run, volumes) = (self.run.join(&stack), self.volumes.join(&stack));
         let scratch = self.scratch.join(&stack);
-        for dir in [run.join("replicas"), run.join("networks"), run, scratch, volumes.join(".anonymous"), volumes] {
+        for dir in [run.join("replicas"), run.join("networks"), run, scratch, volumes.join(".one-off"), volumes] {
             // Only an empty one goes, which is the purpose.
             let _ = std::fs::remove_dir(dir);
         }
@@ -92,7 +103,7 @@ impl Layout {
         names(&self.replicas(stack))
     }
 
-    /// The named volumes of a stack.
+    /// The volumes of a stack.
     pub fn volumes_of(&self, stack: &StackId) -> io::Result<Vec<VolumeName>> {
         names(&self.volumes.join(stack.to_string()))
     }

@@ -5,6 +5,7 @@
 //! decides nothing: addresses, slots and order come with the action. Start reading at [`ProcessEngine`].
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests touch the machine"))]
 
+mod anonymous;
 pub mod capability;
 pub mod catalogue;
 pub mod cgroup;
@@ -18,6 +19,8 @@ mod machine;
 pub mod network;
 mod phase;
 mod programs;
+mod rules;
+mod seen;
 pub mod spec;
 mod stored;
 #[cfg(test)]

@@ -7,20 +7,19 @@
     reason = "mounted files and folders that belong to replicas: neither is replaced as a whole"
 )]
 
+use crate::anonymous;
 use crate::catalogue::Program;
 use crate::cgroup::{Groups, Hierarchy, Reading};
 use crate::engine::Names;
 use crate::error::{Error, file};
 use crate::layout::Layout;
 use crate::network::{Networks, names};
-use crate::phase::{self, Found};
-use crate::spec::{self, Inputs};
+use crate::spec::{self, Inputs, SpecError};
 use crate::stored::{Labels, NetworkFile};
-use jiff::Timestamp;
 use model::project::{MountSource, Template};
 use model::{BundleId, NetworkName, ReplicaId, StackId, VolumeName};
 use plan::action::replica::Start;
-use plan::observed::{Known, NetworkState, Phase, Placed, Replica};
+use plan::observed::{Known, NetworkState};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 use shim::life;
@@ -32,7 +31,7 @@ use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// How long the processes of a replica whose shim was killed may take to be gone.
 const FADING: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
@@ -48,6 +47,8 @@ pub(crate) struct Machine {
     pub(crate) bundle: Arc<dyn Fn(&BundleId) -> PathBuf + Send + Sync>,
     /// Read while folders are made, written while empty ones are removed: no parent goes under a child being made.
     pub(crate) parents: Arc<RwLock<()>>,
+    /// Held while a replica chooses its place in the service.
+    pub(crate) places: Arc<Mutex<()>>,
 }
 
 /// What a start found or made.
@@ -69,18 +70,73 @@ impl Machine {
             });
             return if is_same { Ok(Prepared::Runs) } else { Err(Error::Busy) };
         }
+        // What cannot be read tells no place: then the lowest free one is right.
+        let place = Labels::read(&dir).ok().flatten().and_then(|labels| labels.place);
         self.clear(stack, &start.id)?;
+        self.refuse_hidden(&start.template)?;
         let user = spec::user(start)?;
         let _making = self.making();
-        self.folders(stack, start, program, user)?;
+        let place = self.label(stack, start, program, user, place)?;
+        let anonymous = spec::anonymous(&start.template, program).into_iter().enumerate();
+        let folder = |known| anonymous::folder(&self.layout, stack, &start.id, place, known);
+        let anonymous: Vec<PathBuf> = anonymous.map(folder).collect();
+        self.folders(stack, start, &anonymous, user)?;
         let group = self.group(stack, &start.id);
-        Labels::new(start, spec::hostname(start), user).write(&dir).map_err(file("write the labels in", &dir))?;
         let network = self.networks.attach(stack, &start.id, &start.addresses)?;
         let groups = self.hierarchy.ensure(&group, &start.template.limits)?;
         self.write_names(stack, &start.id)?;
         self.write_resolv(&dir)?;
-        let spec = self.spec(stack, start, program, network, &groups)?;
+        let spec = self.spec(stack, start, program, network, &groups, &anonymous)?;
         Ok(Prepared::Ready(Box::new(spec)))
+    }
+
+    /// Makes the replica's folder with its labels, and returns its place in the service.
+    fn label(
+        &self,
+        stack: &StackId,
+        start: &Start,
+        program: &Program,
+        user: (u32, u32),
+        before: Option<u32>,
+    ) -> Result<u32, Error> {
+        let dir = self.layout.replica(stack, &start.id);
+        make(&dir)?;
+        private(&dir)?;
+        // Two that start at once must not choose the same place.
+        let _one_at_a_time = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = anonymous::place(before, &self.places_taken(stack, &start.id)?);
+        let labels = Labels::new(start, spec::hostname(start), user, spec::stop_signal(start, program), place);
+        labels.write(&dir).map_err(file("write the labels in", &dir))?;
+        Ok(place)
+    }
+
+    /// The places of the service's other replicas.
+    fn places_taken(&self, stack: &StackId, id: &ReplicaId) -> Result<BTreeSet<u32>, Error> {
+        let mut taken = BTreeSet::new();
+        for other in self.layout.replicas_of(stack).map_err(file("list the replicas of", &self.layout.run))? {
+            if other.service != id.service || other == *id || anonymous::is_one_off(&other) {
+                continue;
+            }
+            let dir = self.layout.replica(stack, &other);
+            // A guess could give one folder to two.
+            let labels = Labels::read(&dir).map_err(file("read the labels in", &dir))?;
+            taken.extend(labels.and_then(|labels| labels.place));
+        }
+        Ok(taken)
+    }
+
+    /// Refuses mounts that lead to the control plane by way of links: paths alone are compared in `spec`.
+    pub(crate) fn refuse_hidden(&self, template: &Template) -> Result<(), SpecError> {
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let hidden: Vec<PathBuf> = self.hidden.iter().map(|path| real(path)).collect();
+        for mount in &template.mounts {
+            if let MountSource::Host(path) = &mount.source
+                && spec::reaches(&real(Path::new(path)), &hidden)
+            {
+                return Err(SpecError::Hidden(path.into()));
+            }
+        }
+        Ok(())
     }
 
     fn making(&self) -> RwLockReadGuard<'_, ()> {
@@ -103,6 +159,7 @@ impl Machine {
         program: &Program,
         network: PathBuf,
         groups: &Groups,
+        anonymous: &[PathBuf],
     ) -> Result<Spec, Error> {
         let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
         let group = fs::read_to_string("/etc/group").unwrap_or_default();
@@ -110,21 +167,30 @@ impl Machine {
         let (layout, hidden) = (&self.layout, &self.hidden);
         let accounts = (passwd.as_str(), group.as_str());
         let bundle = bundle.as_path();
-        Ok(spec::build(&Inputs { stack, start, program, layout, bundle, network, groups, hidden, accounts })?)
+        Ok(spec::build(&Inputs {
+            stack,
+            start,
+            program,
+            layout,
+            bundle,
+            network,
+            groups,
+            hidden,
+            accounts,
+            anonymous,
+        })?)
     }
 
-    fn folders(&self, stack: &StackId, start: &Start, program: &Program, user: (u32, u32)) -> Result<(), Error> {
+    fn folders(&self, stack: &StackId, start: &Start, anonymous: &[PathBuf], user: (u32, u32)) -> Result<(), Error> {
         let dir = self.layout.replica(stack, &start.id);
         make(&dir.join("root"))?;
-        private(&dir)?;
         let changes = self.layout.changes(stack, &start.id);
         make(&changes)?;
         private(&changes)?;
         make(self.layout.log(stack, &start.id).parent().unwrap_or(Path::new("/")))?;
-        for number in 0..spec::anonymous(&start.template, program).len() {
-            let volume = self.layout.anonymous(stack, &start.id).join(number.to_string());
-            make(&volume)?;
-            give(&volume, user)?;
+        for volume in anonymous {
+            make(volume)?;
+            give(volume, user)?;
         }
         for name in named_volumes(&start.template) {
             give(&self.layout.volume(stack, name), user)?;
@@ -161,7 +227,7 @@ impl Machine {
             return Err(Error::Running);
         }
         self.clear(stack, id)?;
-        remove_tree(&self.layout.anonymous(stack, id))?;
+        remove_tree(&self.layout.passing(stack, id))?;
         self.tidy(stack);
         Ok(())
     }
@@ -208,59 +274,6 @@ impl Machine {
             Ok(_) => Ok(()),
             Err(error) => Err(kernel(error.into())),
         }
-    }
-
-    /// What is there of a stack.
-    pub(crate) fn observe(&self, stack: &StackId, now: Timestamp) -> Result<Placed, Error> {
-        let kernel = |source| Error::Kernel { doing: "list what exists", source };
-        let boot_id = life::boot_id().map_err(kernel)?;
-        let mut replicas = BTreeMap::new();
-        for id in self.layout.replicas_of(stack).map_err(kernel)? {
-            if let Some(replica) = self.observe_replica(stack, &id, &boot_id, now)? {
-                replicas.insert(id, replica);
-            }
-        }
-        let networks = self.networks.observe(stack).map_err(kernel)?;
-        let volumes = self.layout.volumes_of(stack).map_err(kernel)?.into_iter().collect();
-        Ok(Placed { replicas, networks, volumes })
-    }
-
-    fn observe_replica(
-        &self,
-        stack: &StackId,
-        id: &ReplicaId,
-        boot_id: &str,
-        now: Timestamp,
-    ) -> Result<Option<Replica>, Error> {
-        let dir = self.layout.replica(stack, id);
-        let read = Labels::read(&dir).and_then(|labels| labels.map(|labels| labels.meaning()).transpose());
-        let labels = match read {
-            Ok(Some(labels)) => labels,
-            // A start that was cut short before its labels, or a removal after them: nothing that counts is left.
-            Ok(None) => return Ok(None),
-            Err(error) => return Err(file("read the labels in", &dir)(error)),
-        };
-        // The lock first: a shim that ends in between has written its final status before it lets go of the lock.
-        let is_held = self.is_held(stack, id)?;
-        let phase = match status::read(&dir) {
-            Err(error) => Phase::Unknown(format!("{}: {error}", dir.join("status").display())),
-            Ok(status) => {
-                let status = status.as_ref();
-                let lost_at = if phase::is_lost(is_held, status) { lost_at(&dir, now)? } else { now };
-                phase::phase(&Found { is_held, status, boot_id, lost_at })
-            }
-        };
-        Ok(Some(Replica {
-            role: labels.role,
-            hash: labels.hash,
-            release: labels.release,
-            bundle: labels.bundle,
-            addresses: labels.addresses,
-            failures: labels.failures,
-            stop_signal: labels.stop_signal,
-            stop_grace: labels.stop_grace,
-            phase,
-        }))
     }
 
     /// Makes the network be so, and tells its replicas the names on it.
@@ -314,10 +327,35 @@ impl Machine {
     }
 
     fn write_resolv(&self, dir: &Path) -> Result<(), Error> {
-        // Where a local stub is the machine's resolver, systemd keeps the real servers in a file of its own.
-        let sources = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
-        let text = sources.iter().find_map(|path| names::resolv(&fs::read_to_string(path).ok()?));
-        in_place(&dir.join("resolv.conf"), &text.unwrap_or_default())
+        in_place(&dir.join("resolv.conf"), &resolv().unwrap_or_default())
+    }
+
+    /// Tells every replica the machine's name servers, which may have changed since it was started.
+    pub(crate) fn renew_resolv(&self, text: &str) -> Result<(), Error> {
+        let failed = || file("list the replicas of", &self.layout.run);
+        for stack in self.layout.stacks().map_err(failed())? {
+            for id in self.layout.replicas_of(&stack).map_err(failed())? {
+                let path = self.layout.replica(&stack, &id).join("resolv.conf");
+                if fs::read_to_string(&path).is_ok_and(|known| known != text) {
+                    in_place(&path, text)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what belongs to replicas that are no more: after a boot the run folder is empty, their scratch is not.
+    pub(crate) fn sweep(&self) -> Result<(), Error> {
+        for stack in self.layout.scratched().map_err(file("list", &self.layout.scratch))? {
+            for id in self.layout.scratched_of(&stack).map_err(file("list", &self.layout.scratch))? {
+                if !self.layout.replica(&stack, &id).exists() {
+                    remove_tree(&self.layout.changes(&stack, &id))?;
+                    remove_tree(&self.layout.passing(&stack, &id))?;
+                }
+            }
+            self.tidy(&stack);
+        }
+        Ok(())
     }
 
     /// The replicas whose shim lives.
@@ -350,6 +388,13 @@ impl Machine {
         failed.map_or(Ok(stacks), Err)
     }
 
+    /// The stacks that have networks; one that cannot be listed now is looked at another time.
+    pub(crate) fn networked(&self) -> Vec<StackId> {
+        let stacks = self.layout.stacks().unwrap_or_default();
+        let has_networks = |stack: &StackId| self.layout.networks_of(stack).is_ok_and(|networks| !networks.is_empty());
+        stacks.into_iter().filter(has_networks).collect()
+    }
+
     /// What every replica of a stack uses that runs.
     pub(crate) fn usage(&self, stack: &StackId) -> Result<BTreeMap<ReplicaId, Known<Reading>>, Error> {
         let kernel = |source| Error::Kernel { doing: "list the replicas", source };
@@ -370,6 +415,13 @@ impl Machine {
         let labels = Labels::read(&dir).map_err(file("read the labels in", &dir))?.ok_or(Error::NotRunning)?;
         Ok((labels.uid_base, labels.gid))
     }
+}
+
+/// The machine's name servers as a replica can reach them, none when there is no such server.
+pub(crate) fn resolv() -> Option<String> {
+    // Where a local stub is the machine's resolver, systemd keeps the real servers in a file of its own.
+    let sources = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    sources.iter().find_map(|path| names::resolv(&fs::read_to_string(path).ok()?))
 }
 
 fn named_volumes(template: &Template) -> BTreeSet<&VolumeName> {
@@ -419,14 +471,4 @@ fn in_place(path: &Path, text: &str) -> Result<(), Error> {
         out.set_len(text.len() as u64)
     };
     write().map_err(file("write", path))
-}
-
-/// When the loss of a shim was first noticed: kept in a file, so that it stays the same.
-fn lost_at(dir: &Path, now: Timestamp) -> Result<Timestamp, Error> {
-    let path = dir.join("lost");
-    if let Some(at) = fs::read_to_string(&path).ok().and_then(|text| text.parse().ok()) {
-        return Ok(at);
-    }
-    fs::write(&path, now.to_string()).map_err(file("write", &path))?;
-    Ok(now)
 }

@@ -12,14 +12,17 @@
 #![expect(clippy::disallowed_methods, reason = "the engine's own folders, read where blocking is allowed")]
 
 pub mod egress;
+pub mod generation;
 pub mod names;
 pub mod namespace;
 pub mod netlink;
+pub mod passage;
 
 use crate::layout::{Layout, short_hash};
 use crate::stored::NetworkFile;
 use egress::Wall;
 use ipnet::Ipv4Net;
+use model::stack::Subnet;
 use model::{NetworkName, ReplicaId, StackId};
 use netlink::{Address, FarEnd, Netlink};
 use plan::observed::{Known, NetworkState};
@@ -187,19 +190,37 @@ impl Networks {
         namespace::remove(&path).map_err(replica_error("let go of the network namespace"))
     }
 
+    /// The addresses a replica has by what its namespace tells; those that cannot be read are left out.
+    pub fn addresses_of(&self, stack: &StackId, replica: &ReplicaId) -> BTreeMap<NetworkName, Ipv4Addr> {
+        let namespace = namespace::find(&self.layout.replica(stack, replica).join("netns")).ok().flatten();
+        let listed = namespace.and_then(|own| namespace::inside(&own, || Netlink::open()?.addresses()).ok());
+        let listed = listed.unwrap_or_default();
+        let mut found = BTreeMap::new();
+        for name in self.layout.networks_of(stack).unwrap_or_default() {
+            let Ok(file) = NetworkFile::read(&self.layout.network(stack, &name)) else { continue };
+            let net = NetworkState::from(file).subnet.net;
+            if let Some(address) = listed.iter().find(|address| net.contains(&address.ip)) {
+                found.insert(name, address.ip);
+            }
+        }
+        found
+    }
+
     /// All networks of all stacks, as the rules between them need to know them.
     pub fn walls(&self) -> io::Result<Vec<Wall>> {
         let mut walls = Vec::new();
         for stack in self.layout.stacks()? {
             for name in self.layout.networks_of(&stack)? {
-                let state = match NetworkFile::read(&self.layout.network(&stack, &name)) {
-                    Ok(file) => NetworkState::from(file),
+                let dir = self.layout.network(&stack, &name);
+                match NetworkFile::read(&dir) {
+                    Ok(file) => walls.push(wall(self.link_name(&stack, &name), &NetworkState::from(file).subnet)),
                     // Removed since it was listed.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(error),
-                };
-                let (net, internal) = (state.subnet.net.trunc(), state.subnet.internal);
-                walls.push(Wall { link: self.link_name(&stack, &name), net, internal });
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    // Its own stack sees it as unknown; its link reaches nothing, and all others work on.
+                    Err(error) => {
+                        tracing::warn!(dir = %dir.display(), %error, "a network cannot be read, it is cut off")
+                    }
+                }
             }
         }
         walls.sort();
@@ -225,6 +246,21 @@ impl Networks {
             }
         }
         Ok(nets.into_iter().collect())
+    }
+}
+
+fn wall(link: String, subnet: &Subnet) -> Wall {
+    let first = u32::from(subnet.gateway).saturating_add(1);
+    let last = u32::from(subnet.replicas_from).saturating_sub(1);
+    let stable = (first <= last).then(|| (first.into(), last.into()));
+    Wall { link, net: subnet.net.trunc(), stable, internal: subnet.internal }
+}
+
+/// A network without its walls is as one that is only half there: what it lacks is mended by making it again.
+pub fn open(network: &mut Known<NetworkState>) {
+    if let Known::Is(state) = network {
+        state.stable.clear();
+        state.names.clear();
     }
 }
 

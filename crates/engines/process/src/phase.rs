@@ -38,9 +38,13 @@ pub(crate) fn phase(found: &Found<'_>) -> Phase {
     }
 }
 
+/// What a shell ends with when its program was killed.
+const KILLED: i32 = 128 + libc::SIGKILL;
+
 fn how(exit: &shim::status::Exit) -> Exit {
     match (exit.code, exit.signal) {
-        (_, Some(libc::SIGKILL)) if exit.out_of_memory => Exit::OutOfMemory,
+        // One that was asked to stop and did not was killed by its shim, whatever had happened before.
+        (Some(KILLED), _) | (_, Some(libc::SIGKILL)) if exit.out_of_memory && !exit.stopped => Exit::OutOfMemory,
         (Some(code), _) => Exit::Code(code),
         (None, Some(signal)) => Exit::Signal(signal),
         (None, None) => Exit::Lost,
@@ -86,9 +90,10 @@ mod tests {
 
     #[test]
     fn a_folder_tells_where_its_replica_is() {
-        let exit = |code, signal, out_of_memory| {
-            Some(State::Exited(shim::status::Exit { code, signal, out_of_memory, stopped: false }))
+        let ended = |code, signal, out_of_memory, stopped| {
+            Some(State::Exited(shim::status::Exit { code, signal, out_of_memory, stopped }))
         };
+        let exit = |code, signal, out_of_memory| ended(code, signal, out_of_memory, false);
         check(None, false, "now", "half");
         check(None, true, "now", "half");
         check(Some(State::Running), true, "now", "running 2");
@@ -98,6 +103,9 @@ mod tests {
         check(Some(State::Running), true, "another", "ended together with its shim at 9");
         check(exit(Some(3), None, false), false, "now", "exited with code 3 at 9");
         check(exit(None, Some(9), true), false, "now", "ended by the kernel: over its memory limit at 9");
+        check(exit(Some(137), None, true), false, "now", "ended by the kernel: over its memory limit at 9");
+        check(exit(Some(137), None, false), false, "now", "exited with code 137 at 9");
+        check(ended(None, Some(9), true, true), false, "now", "ended by signal 9 at 9");
         check(exit(Some(1), None, true), false, "now", "exited with code 1 at 9");
         let failed = State::Failed { step: Step::Exec, message: "`x` not found".into() };
         check(Some(failed), false, "now", "could not start its program: `x` not found");

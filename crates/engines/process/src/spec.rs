@@ -21,6 +21,15 @@ pub const UID_BLOCK: u32 = 65_536;
 const SHM_BYTES: u64 = 64 << 20;
 /// Changes to a private root that cannot lie on a disk.
 const MEMORY_CHANGES: u64 = 256 << 20;
+/// Soft and hard limits where a service names none; otherwise whoever started the daemon would decide. Processes are
+/// counted by their control group.
+const RLIMITS: [(&str, (u64, u64)); 5] = [
+    ("core", (0, u64::MAX)),
+    ("memlock", (8 << 20, 8 << 20)),
+    ("nofile", (65_536, 524_288)),
+    ("nproc", (u64::MAX, u64::MAX)),
+    ("stack", (8 << 20, u64::MAX)),
+];
 /// A log file is put aside at this size; three are kept.
 const LOG_BYTES: u64 = 10 << 20;
 const LOG_FILES: u32 = 3;
@@ -38,7 +47,7 @@ pub enum SpecError {
     #[error("`{0}` is no absolute path without `..`")]
     Path(String),
     /// A bind mount of what no replica may see.
-    #[error("`{0}` belongs to the machine's control plane and is mounted into no replica")]
+    #[error("`{0}` belongs to the machine's control plane or holds it, and is mounted into no replica")]
     Hidden(PathBuf),
 }
 
@@ -62,6 +71,8 @@ pub struct Inputs<'a> {
     pub hidden: &'a [PathBuf],
     /// The machine's `/etc/passwd` and `/etc/group`.
     pub accounts: (&'a str, &'a str),
+    /// The folders of the volumes without a name, in the order of [`anonymous`].
+    pub anonymous: &'a [PathBuf],
 }
 
 /// User and group of a replica, as the machine counts.
@@ -78,6 +89,11 @@ pub fn outside(base: u32, inside: u32) -> Result<u32, SpecError> {
 /// The host name inside a replica.
 pub fn hostname(start: &Start) -> String {
     start.template.hostname.clone().unwrap_or_else(|| start.id.to_string().replace(['.', '_'], "-"))
+}
+
+/// The signal that asks it to stop: the service's, else the image's.
+pub fn stop_signal(start: &Start, program: &Program) -> i32 {
+    start.template.stop_signal.or(program.stop_signal).unwrap_or(libc::SIGTERM)
 }
 
 /// The folders that become volumes without a name, in the order of their numbers.
@@ -108,13 +124,13 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Spec, SpecError> {
         network: Some(inputs.network.clone()),
         root: root(inputs, &dir, &identity)?,
         cgroups: inputs.groups.dirs.iter().map(cgroup).collect(),
-        rlimits: template.limits.ulimits.iter().map(rlimit).collect(),
+        rlimits: rlimits(template),
         capabilities: capabilities(template)?,
         // The daemon's own may be lower, and would be inherited.
         oom_score_adj: Some(0),
         log: Log { file: layout.log(stack, &start.id), max_bytes: LOG_BYTES, files: LOG_FILES },
         stop: Stop {
-            signal: template.stop_signal.unwrap_or(libc::SIGTERM),
+            signal: stop_signal(start, program),
             grace_ms: u64::try_from(template.stop_grace.as_millis()).unwrap_or(u64::MAX),
         },
         identity,
@@ -131,8 +147,13 @@ fn cgroup((dir, oom): &(PathBuf, Option<&'static str>)) -> Cgroup {
     Cgroup { dir: dir.clone(), oom_file: oom.map(str::to_owned) }
 }
 
-fn rlimit((name, (soft, hard)): (&String, &(u64, u64))) -> Rlimit {
-    Rlimit { resource: name.clone(), soft: *soft, hard: *hard }
+/// The service's limits, then the defaults of those it does not name.
+fn rlimits(template: &Template) -> Vec<Rlimit> {
+    let ulimits = &template.limits.ulimits;
+    let rlimit = |resource: &str, (soft, hard), is_wanted| Rlimit { resource: resource.into(), soft, hard, is_wanted };
+    let wanted = ulimits.iter().map(|(name, limits)| rlimit(name, *limits, true));
+    let defaults = RLIMITS.iter().filter(|(name, _)| !ulimits.contains_key(*name));
+    wanted.chain(defaults.map(|(name, limits)| rlimit(name, *limits, false))).collect()
 }
 
 /// The machine's defaults, then the image's, then the user's: a later one replaces an earlier one.
@@ -157,10 +178,9 @@ fn root(inputs: &Inputs<'_>, dir: &Path, identity: &Identity) -> Result<Root, Sp
     for path in &program.memory {
         mounts.push(Mount { target: absolute(path)?, what: MountKind::Tmpfs { bytes: None, mode: 0o775 } });
     }
-    let anonymous = anonymous(template, program);
-    for (number, target) in anonymous.iter().enumerate() {
-        let source = layout.anonymous(stack, &start.id).join(number.to_string());
-        mounts.push(Mount { target: absolute(target)?, what: MountKind::Bind { source, read_only: false } });
+    for (target, source) in anonymous(template, program).into_iter().zip(inputs.anonymous) {
+        let what = MountKind::Bind { source: source.clone(), read_only: false };
+        mounts.push(Mount { target: absolute(target)?, what });
     }
     for mount in &template.mounts {
         mounts.extend(mounted(inputs, mount)?);
@@ -195,7 +215,7 @@ fn mounted(inputs: &Inputs<'_>, mount: &model::project::Mount) -> Result<Option<
         MountSource::Volume(name) => MountKind::Bind { source: inputs.layout.volume(inputs.stack, name), read_only },
         MountSource::Host(path) => {
             let source = absolute(path)?;
-            if inputs.hidden.iter().any(|hidden| source.starts_with(hidden)) {
+            if reaches(&source, inputs.hidden) {
                 return Err(SpecError::Hidden(source));
             }
             MountKind::Bind { source, read_only }
@@ -204,6 +224,11 @@ fn mounted(inputs: &Inputs<'_>, mount: &model::project::Mount) -> Result<Option<
         MountSource::Tmpfs { size } => MountKind::Tmpfs { bytes: size.map(|size| size.0), mode: 0o1777 },
     };
     Ok(Some(Mount { target: absolute(&mount.target)?, what }))
+}
+
+/// Whether a mount of `source` would show something hidden: what lies in it, or what it lies in.
+pub fn reaches(source: &Path, hidden: &[PathBuf]) -> bool {
+    hidden.iter().any(|hidden| source.starts_with(hidden) || hidden.starts_with(source))
 }
 
 fn files(inputs: &Inputs<'_>, identity: &Identity) -> Result<Vec<File>, SpecError> {

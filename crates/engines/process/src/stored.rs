@@ -37,6 +37,9 @@ pub struct Labels {
     pub gid: u32,
     /// The stack's first user number.
     pub uid_base: u32,
+    /// Its place in the service, by which it finds its volumes without a name.
+    #[serde(default)]
+    pub place: Option<u32>,
 }
 
 /// What [`Labels`] say, in the plan's types.
@@ -62,7 +65,7 @@ pub struct Meaning {
 
 impl Labels {
     /// Those of a replica about to be started.
-    pub fn new(start: &Start, hostname: String, (_, gid): (u32, u32)) -> Self {
+    pub fn new(start: &Start, hostname: String, (_, gid): (u32, u32), stop_signal: i32, place: u32) -> Self {
         Self {
             version: VERSION,
             is_job: start.role == Role::Job,
@@ -71,12 +74,13 @@ impl Labels {
             bundle: start.bundle.to_string(),
             addresses: start.addresses.iter().map(|(name, ip)| (name.to_string(), *ip)).collect(),
             failures: start.failures,
-            stop_signal: start.template.stop_signal.unwrap_or(libc::SIGTERM),
+            stop_signal,
             stop_grace_ms: u64::try_from(start.template.stop_grace.as_millis()).unwrap_or(u64::MAX),
             hostname,
             extra_hosts: start.template.extra_hosts.clone(),
             gid,
             uid_base: start.uid_base,
+            place: Some(place),
         }
     }
 

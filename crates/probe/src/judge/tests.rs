@@ -75,12 +75,25 @@ fn an_early_check_gives_way_to_the_regular_one() {
 }
 
 #[test]
+fn a_check_that_began_late_is_still_an_early_one() {
+    // Asked with what was left before the regular check, and begun when that was due already.
+    let mut judge = Judge::new(probe(1, 1, 0, 1), Duration::ZERO, Early::Yes);
+    assert!(judge.next().timeout <= Duration::from_secs(1));
+    let late = Duration::from_secs(2);
+    assert_eq!(judge.record(late, late, false), None, "it does not count");
+    assert_eq!(judge.record(late, late, false), Some(Verdict::Failing), "the regular one does");
+}
+
+#[test]
 fn an_adopted_replica_is_asked_at_once_and_is_long_past_its_start() {
     let day = Duration::from_secs(86_400);
     let mut judge = Judge::new(probe(30, 1, 60, 5), day, Early::Yes);
     assert_eq!(judge.next().at, day);
-    judge.record(day + Duration::from_secs(30), day + Duration::from_secs(30), false);
-    assert_eq!(judge.verdict(), Verdict::Failing);
+    while judge.verdict() == Verdict::Starting {
+        let at = judge.next().at;
+        judge.record(at, at, false);
+        assert_eq!(judge.verdict() == Verdict::Failing, at >= day + Duration::from_secs(30), "{at:?}");
+    }
 }
 
 fn any_probe() -> impl Strategy<Value = Probe> {

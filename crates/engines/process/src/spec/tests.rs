@@ -32,6 +32,7 @@ fn check(template: Template, program: &Program) -> Result<Spec, SpecError> {
         network: "/s/netns".into(),
         groups: &Groups::default(),
         hidden: &["/s".into()],
+        anonymous: &["/s/volumes/shop@production/api.1.anonymous".into()],
         accounts: ("root:x:0:0::/root:/bin/sh\napp:x:5:5::/:/bin/sh\n", "root:x:0:\n"),
     })
 }
@@ -52,7 +53,7 @@ fn mounts_come_in_order_of_depth() {
     let spec = check(template, &Program::plain(vec!["./api".into()])).expect("is legal");
     let found: Vec<String> = spec.root.mounts.iter().map(describe).collect();
     let want = [
-        "/anonymous < /s/volumes/shop@production/.anonymous/api.1/0 false",
+        "/anonymous < /s/volumes/shop@production/api.1.anonymous false",
         "/data < /s/volumes/shop@production/db false",
         "/conf/app.toml < /s/bundle/files/app.toml true",
         "/etc/hosts < /s/run/shop@production/replicas/api.1/hosts true",
@@ -96,6 +97,7 @@ fn paths_that_lead_elsewhere_are_refused() {
         check(template, &Program::plain(vec!["x".into()])).expect_err("is refused")
     };
     assert!(matches!(refused("/x", MountSource::Host("/s/state.db".into())), SpecError::Hidden(_)));
+    assert!(matches!(refused("/x", MountSource::Host("/".into())), SpecError::Hidden(_)));
     assert!(matches!(refused("/x", MountSource::Bundle("../../etc/shadow".into())), SpecError::Path(_)));
     assert!(matches!(refused("/x", MountSource::Bundle("/etc/shadow".into())), SpecError::Path(_)));
     assert!(matches!(refused("/a/../b", MountSource::Anonymous), SpecError::Path(_)));

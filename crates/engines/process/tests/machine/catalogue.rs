@@ -1,7 +1,7 @@
 //! PostgreSQL and Redis, with their images' contracts, asked from another replica.
 
 use crate::world::{World, image, volume};
-use engine::{Engine, ExecExit};
+use engine::Engine;
 use model::project::{Artifact, Runs, Template};
 use plan::action::replica::Action;
 use plan::observed::{Exit, Phase};
@@ -88,17 +88,39 @@ async fn postgres_is_made_once_and_keeps_its_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn postgres_ends_at_once_while_a_client_is_connected() {
+    let world = World::new().await;
+    world.network("front", 0, true).await;
+    let mut start = postgres(&world, &[("POSTGRES_PASSWORD", "x")]);
+    std::sync::Arc::make_mut(&mut start.template).mounts = Vec::new();
+    let id = world.run(start).await;
+    let client = client(&world).await;
+    let ip = world.address(0, 10);
+    let ready = format!("/usr/lib/postgresql/15/bin/pg_isready -h {ip} 2>&1");
+    until(&world, &client, &ready, "accepting connections").await;
+    let psql = format!("PGPASSWORD=x /usr/lib/postgresql/15/bin/psql -h {ip} -U postgres -c");
+    let session = format!("nohup sh -c \"{psql} 'select pg_sleep(1000)'\" >/dev/null 2>&1 & exit 0");
+    world.exec(&client, &session).await;
+    let sessions = format!("{psql} \"select query from pg_stat_activity where query like '%sleep(1000)%'\" -tA 2>&1");
+    until(&world, &client, &sessions, "select pg_sleep(1000)").await;
+    world.stop(&id, Duration::from_secs(20)).await;
+    assert_eq!(world.end(&id).await, Exit::Code(0), "not killed when its grace was over");
+    world.end_of_the_world().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_initialisation_is_done_again_and_foreign_data_are_refused() {
     let world = World::new().await;
     world.network("front", 0, true).await;
     world.perform(Action::EnsureVolume { name: "db".parse().unwrap() }).await;
     let start = postgres(&world, &[("POSTGRES_PASSWORD", "x")]);
     let data = world.layout.volume(&world.stack, &"db".parse().unwrap());
-    // Killed at ever later moments of its making.
-    for pause in [20, 150, 600] {
-        let id = world.run(start.clone()).await;
-        tokio::time::sleep(Duration::from_millis(pause)).await;
-        world.stop(&id, Duration::ZERO).await;
+    // What a kill in the middle of its making leaves.
+    let half = data.join(".mainstay-init/data");
+    std::fs::create_dir_all(half.join("base")).unwrap();
+    std::fs::write(half.join("PG_VERSION"), "15\n").unwrap();
+    for path in [&data, &data.join(".mainstay-init"), &half, &half.join("base"), &half.join("PG_VERSION")] {
+        std::os::unix::fs::chown(path, Some(300_999), Some(300_999)).unwrap();
     }
     world.run(start.clone()).await;
     let client = client(&world).await;
@@ -133,7 +155,8 @@ async fn shortcomings_are_known_before_anything_starts() {
         let found = world.engine.check(template).await;
         found.into_iter().map(|s| format!("{} {}; {}", s.fatal, s.what, s.cure)).collect::<Vec<_>>().join("\n")
     };
-    assert_eq!(check(&image("redis", &[])).await, "");
+    // A machine may have other things to say, none of them fatal.
+    assert!(!check(&image("redis", &[])).await.contains("true "));
     assert!(
         check(&image("postgres:9", &[("POSTGRES_PASSWORD", "x")])).await.contains("this machine has PostgreSQL 15")
     );
@@ -156,6 +179,5 @@ async fn shortcomings_are_known_before_anything_starts() {
     let exec = crate::world::exec(&["true"], [stdio(), stdio(), stdio()]);
     let error = world.engine.exec(&world.stack, &id, exec).await.expect_err("nothing runs");
     assert!(crate::world::chain(&error).contains("it does not run"));
-    assert_ne!(ExecExit::NotFound, ExecExit::TimedOut);
     world.end_of_the_world().await;
 }

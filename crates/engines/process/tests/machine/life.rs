@@ -44,7 +44,7 @@ async fn orphans_are_reaped_and_end_with_the_workload() {
     let world = World::new().await;
     // Each inner shell leaves a child behind that ends later, with nobody of its own to wait for it.
     let script = "for i in 1 2 3 4 5; do sh -c 'sleep 0.1 & exit 0'; done; sh -c 'sleep 1000 & exit 0'; echo up; sleep 1; \
-        ps -eo stat | grep -c '^Z'; exit 5";
+        cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z '; exit 5";
     let id = world.run(world.shell("a.1", script)).await;
     assert_eq!(world.end(&id).await, Exit::Code(5));
     assert_eq!(world.log(&id), "up\n0\n");
@@ -136,7 +136,27 @@ async fn half_made_replicas_are_seen_and_cleared_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn logs_rotate_and_a_full_disk_holds_nobody_up() {
+async fn one_damaged_replica_hides_no_other() {
+    let world = World::new().await;
+    world.network("front", 0, true).await;
+    let mut start = world.shell("a.1", "exec sleep 1000");
+    start.addresses = [("front".parse().unwrap(), world.address(0, 10))].into();
+    let damaged = world.run(start).await;
+    let whole = world.run(world.shell("b.1", "exec sleep 1000")).await;
+    let labels = world.layout.replica(&world.stack, &damaged).join("labels.json");
+    let kept = std::fs::read(&labels).unwrap();
+    std::fs::write(&labels, "{").unwrap();
+    let placed = engine::Engine::observe(&world.engine, &world.stack).await.unwrap();
+    assert!(matches!(placed.replicas[&whole].phase, Phase::Running { .. }));
+    let seen = &placed.replicas[&damaged];
+    assert!(matches!(&seen.phase, Phase::Unknown(why) if why.contains("labels.json")), "{:?}", seen.phase);
+    assert_eq!(seen.addresses.values().collect::<Vec<_>>(), [&world.address(0, 10)], "its address stays taken");
+    std::fs::write(&labels, kept).unwrap();
+    world.end_of_the_world().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_holds_nobody_up() {
     let mut world = World::new().await;
     let logs = world.layout.logs.clone();
     rustix::mount::mount("test", &logs, "tmpfs", rustix::mount::MountFlags::empty(), c"size=256k").unwrap();

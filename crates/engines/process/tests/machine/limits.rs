@@ -1,6 +1,6 @@
 //! Control groups and resource limits.
 
-use crate::world::World;
+use crate::world::{World, eventually};
 use model::units::{Bytes, MilliCpus};
 use plan::observed::{Exit, Known};
 
@@ -52,25 +52,31 @@ async fn limits_hold_and_usage_is_read() {
 async fn a_limit_that_cannot_be_raised_is_lowered_and_said_so() {
     let world = World::new().await;
     let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let most = hard.expect("the kernel has a greatest number of open files");
     let mut start = world.shell("a.1", "ulimit -n; exec sleep 1000");
-    std::sync::Arc::make_mut(&mut start.template).limits.ulimits.insert("nofile".into(), (1 << 30, 1 << 30));
     // Above the kernel's own limit this is refused even to who may raise limits.
-    if let Some(most) = hard.filter(|most| *most < 1 << 30) {
-        match engine::Engine::perform(
-            &world.engine,
-            &world.stack,
-            &plan::action::replica::Action::Start(Box::new(start)),
-        )
-        .await
-        {
-            Ok(()) => {
-                let id = "a.1".parse().unwrap();
-                world.logged(&id, &most.to_string()).await;
-                let status = shim::status::read(&world.layout.replica(&world.stack, &id)).unwrap().unwrap();
-                assert!(status.notes.iter().any(|note| note.contains("was lowered to")), "{:?}", status.notes);
-            }
-            Err(error) => panic!("{}", crate::world::chain(&error)),
-        }
-    }
+    std::sync::Arc::make_mut(&mut start.template).limits.ulimits.insert("nofile".into(), (1 << 30, 1 << 30));
+    let id = world.run(start).await;
+    let most = most.to_string();
+    eventually("the limit in the log", || world.log(&id).lines().any(|line| line == most)).await;
+    assert!(
+        world.log(&id).contains("mainstay: limit `nofile` 1073741824:1073741824 was lowered to"),
+        "{}",
+        world.log(&id)
+    );
+    let status = shim::status::read(&world.layout.replica(&world.stack, &id)).unwrap().unwrap();
+    assert!(status.notes.iter().any(|note| note.contains("was lowered to")), "{:?}", status.notes);
+    world.end_of_the_world().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_whose_program_took_too_much_memory_says_so() {
+    let world = World::new().await;
+    let script = "perl -e 'my $x = \"x\" x (200 << 20); sleep 100'; exit $?";
+    let mut start = world.shell("a.1", script);
+    std::sync::Arc::make_mut(&mut start.template).limits.memory = Some(Bytes(32 << 20));
+    let id = world.run(start).await;
+    assert_eq!(world.end(&id).await, Exit::OutOfMemory);
+    assert!(world.log(&id).contains("over its memory limit"), "{}", world.log(&id));
     world.end_of_the_world().await;
 }

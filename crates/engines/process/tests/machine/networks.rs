@@ -1,9 +1,11 @@
 //! Networks: who reaches whom, and by which name.
 
-use crate::world::{World, state};
+use crate::world::{World, eventually, in_own_network, state};
 use engine::{Engine, ExecExit};
+use mainstay_engine_process::network::namespace;
+use mainstay_engine_process::network::netlink::{Address, FarEnd, Netlink};
 use model::NetworkName;
-use plan::observed::NetworkState;
+use plan::observed::{Known, NetworkState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
@@ -98,78 +100,158 @@ async fn networks_are_walled_off_from_each_other() {
     world.end_of_the_world().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_way_out_is_masqueraded_even_where_others_drop() {
-    let world = World::new().await;
-    let docker = DroppingPolicy::set();
-    world.network("front", 0, false).await;
-    let id = serve(&world, "a.1", &[("front", world.address(0, 10))]).await;
-    // A far host: a namespace that knows nothing of the replica's subnet, so that only a masqueraded call is answered.
-    let far = world.layout.run.join("far");
-    let namespace = mainstay_engine_process::network::namespace::ensure(&far).unwrap();
-    let (near, away) = (world.address(2, 1), world.address(2, 2));
-    let link = format!("t{}", std::process::id());
-    use mainstay_engine_process::network::netlink::{Address, FarEnd, Netlink};
-    let mut netlink = Netlink::open().unwrap();
-    let end = FarEnd { name: "eth0", namespace: std::os::fd::AsFd::as_fd(&namespace), hardware: None };
-    netlink.ensure_pair(&link, end).unwrap();
-    let index = netlink.index(&link).unwrap();
-    netlink.ensure_address(Address { link: index, ip: near, prefix: 30 }).unwrap();
-    netlink.up(index).unwrap();
-    let listener = mainstay_engine_process::network::namespace::inside(&namespace, || {
-        let mut netlink = Netlink::open()?;
-        let link = netlink.index("eth0")?;
-        netlink.ensure_address(Address { link, ip: away, prefix: 30 })?;
-        netlink.up(link)?;
-        std::net::TcpListener::bind((away, 80))
-    })
-    .unwrap();
-    let answer = std::thread::spawn(move || {
-        let (mut stream, from) = listener.accept().unwrap();
-        stream.write_all(format!("hello {}\n", from.ip()).as_bytes()).unwrap();
-    });
-    let (_, text) = world.exec(&id, &call(&format!("{away}:80"))).await;
-    netlink.remove(&link).unwrap();
-    mainstay_engine_process::network::namespace::remove(&far).unwrap();
-    assert_eq!(text, format!("hello {near}\n"));
-    answer.join().unwrap();
-    assert!(docker.chain().contains(&world.settings.names.table), "{}", docker.chain());
-    let table = world.settings.names.table.clone();
-    world.end_of_the_world().await;
-    assert!(!docker.chain().contains(&table), "{}", docker.chain());
+/// A far host: a namespace that knows nothing of the replicas' subnets, linked to the machine.
+struct Far {
+    namespace: std::fs::File,
+    link: String,
+    near: Ipv4Addr,
+    away: Ipv4Addr,
 }
 
-/// The chain in which Docker drops what it does not know, made here unless there is one.
-struct DroppingPolicy {
-    is_ours: bool,
-}
-
-impl DroppingPolicy {
-    fn set() -> Self {
-        let is_ours = nft("list chain ip filter FORWARD").is_empty();
-        if is_ours {
-            nft("add table ip filter");
-            nft("add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }");
-        }
-        Self { is_ours }
+impl Far {
+    fn new(world: &World) -> Self {
+        let path = world.layout.run.join("far");
+        let namespace = namespace::ensure(&path).unwrap();
+        // The open file keeps it.
+        namespace::remove(&path).unwrap();
+        let (near, away) = (world.address(2, 1), world.address(2, 2));
+        let link = format!("t{}", std::process::id());
+        let mut netlink = Netlink::open().unwrap();
+        let end = FarEnd { name: "eth0", namespace: std::os::fd::AsFd::as_fd(&namespace), hardware: None };
+        netlink.ensure_pair(&link, end).unwrap();
+        let index = netlink.index(&link).unwrap();
+        netlink.ensure_address(Address { link: index, ip: near, prefix: 30 }).unwrap();
+        netlink.up(index).unwrap();
+        let far = Self { namespace, link, near, away };
+        far.inside(|| {
+            let mut netlink = Netlink::open()?;
+            let link = netlink.index("eth0")?;
+            netlink.ensure_address(Address { link, ip: away, prefix: 30 })?;
+            netlink.up(link)
+        })
+        .unwrap();
+        far
     }
 
-    fn chain(&self) -> String {
-        nft("list chain ip filter FORWARD")
+    fn inside<T: Send>(&self, work: impl FnOnce() -> std::io::Result<T> + Send) -> std::io::Result<T> {
+        namespace::inside(&self.namespace, work)
     }
 }
 
-impl Drop for DroppingPolicy {
+impl Drop for Far {
     fn drop(&mut self) {
-        if self.is_ours {
-            nft("delete table ip filter");
-        }
+        Netlink::open().unwrap().remove(&self.link).unwrap();
     }
 }
 
 fn nft(command: &str) -> String {
     let output = std::process::Command::new("nft").arg(command).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn calls_pass_where_others_drop_what_is_forwarded_and_what_comes_in() {
+    in_own_network(async || {
+        let world = World::new().await;
+        // As Docker and a strict firewall leave it.
+        nft("add table ip filter; add table inet wall");
+        nft("add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }");
+        nft("add chain inet wall in { type filter hook input priority 0; policy drop; }");
+        nft("add rule inet wall in iif lo accept");
+        nft("add rule inet wall in ct state established,related accept");
+        let stable = world.address(0, 2);
+        let subnet = world.subnet(0, false);
+        let network = NetworkState { subnet, stable: BTreeSet::from([stable]), names: BTreeMap::new() };
+        world.network_with("front", network.clone()).await;
+        let id = serve(&world, "a.1", &[("front", world.address(0, 10))]).await;
+        let far = Far::new(&world);
+        let listener = far.inside(|| std::net::TcpListener::bind((far.away, 80))).unwrap();
+        let answer = std::thread::spawn(move || {
+            let (mut stream, from) = listener.accept().unwrap();
+            stream.write_all(format!("hello {}\n", from.ip()).as_bytes()).unwrap();
+        });
+        let (_, text) = world.exec(&id, &call(&format!("{}:80", far.away))).await;
+        assert_eq!(text, format!("hello {}\n", far.near), "only a masqueraded call is answered");
+        answer.join().unwrap();
+
+        let edge = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let port = edge.local_addr().unwrap().port();
+        let answer = std::thread::spawn(move || edge.accept().unwrap().0.write_all(b"the edge\n").unwrap());
+        assert_eq!(world.exec(&id, &call(&format!("{stable}:{port}"))).await.1, "the edge\n");
+        answer.join().unwrap();
+        let gateway = call(&format!("{}:{port}", world.address(0, 1)));
+        assert_eq!(world.exec(&id, &gateway).await.1, "no answer\n", "the machine's own stays behind its firewall");
+
+        let name: NetworkName = "front".parse().unwrap();
+        nft("flush chain inet wall in");
+        let placed = world.engine.observe(&world.stack).await.unwrap();
+        assert!(state(placed.networks.get(&name)).stable.is_empty(), "what was flushed is seen");
+        world.network_with("front", network.clone()).await;
+        let placed = world.engine.observe(&world.stack).await.unwrap();
+        assert_eq!(state(placed.networks.get(&name)), &network);
+        let table = world.settings.names.table.clone();
+        assert!(nft("list chain inet wall in").contains(&table));
+        world.end_of_the_world().await;
+        let left = nft("list ruleset");
+        assert!(!left.contains(&table), "{left}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stable_addresses_are_not_reached_from_outside() {
+    let world = World::new().await;
+    let stable = world.address(0, 2);
+    let state =
+        NetworkState { subnet: world.subnet(0, true), stable: BTreeSet::from([stable]), names: BTreeMap::new() };
+    world.network_with("front", state).await;
+    let far = Far::new(&world);
+    let listener = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let reach = |ip: Ipv4Addr| {
+        let limit = std::time::Duration::from_millis(500);
+        far.inside(move || std::net::TcpStream::connect_timeout(&(ip, port).into(), limit)).is_ok()
+    };
+    far.inside(|| Netlink::open()?.ensure_default_route(far.near)).unwrap();
+    eventually("what is published to be reached", || reach(far.near)).await;
+    assert!(!reach(stable), "what is not is not");
+    drop(far);
+    world.end_of_the_world().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_rules_are_noticed_and_mended() {
+    let world = World::new().await;
+    let stable = BTreeSet::from([world.address(0, 2)]);
+    let network = NetworkState { subnet: world.subnet(0, true), stable, names: BTreeMap::new() };
+    world.network_with("front", network.clone()).await;
+    let name: NetworkName = "front".parse().unwrap();
+    let seen = async || state(world.engine.observe(&world.stack).await.unwrap().networks.get(&name)).clone();
+    assert_eq!(seen().await, network);
+    nft(&format!("delete table ip {}", world.settings.names.table));
+    assert!(seen().await.stable.is_empty(), "differs from what is wanted");
+    let told = tokio::time::timeout(crate::world::SOON, world.engine.changed()).await;
+    assert_eq!(told.expect("it is noticed without being asked"), world.stack);
+    world.network_with("front", network.clone()).await;
+    assert_eq!(seen().await, network);
+    world.end_of_the_world().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_damaged_network_hides_nothing_else() {
+    let world = World::new().await;
+    world.network("front", 0, true).await;
+    world.network("back", 1, true).await;
+    let (front, back): (NetworkName, NetworkName) = ("front".parse().unwrap(), "back".parse().unwrap());
+    let file = world.layout.network(&world.stack, &back).join("network.json");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "{").unwrap();
+    world.network("front", 0, true).await;
+    let placed = world.engine.observe(&world.stack).await.unwrap();
+    assert!(matches!(placed.networks[&front], Known::Is(_)));
+    assert!(matches!(placed.networks[&back], Known::Unknown(_)));
+    std::fs::write(&file, whole).unwrap();
+    world.end_of_the_world().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,6 +43,63 @@ async fn the_control_plane_is_hidden() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn peoples_folders_are_empty_and_can_be_mounted_in() {
+    let world = World::new().await;
+    assert!(std::fs::read_dir("/root").unwrap().next().is_some(), "there is something to be hidden");
+    let mut start =
+        world.shell("api.1", "ls -A /root /home /mnt /media /srv; echo yes > /srv/data/x && cat /srv/data/x");
+    std::sync::Arc::make_mut(&mut start.template).mounts =
+        vec![Mount { target: "/srv/data".into(), source: MountSource::Anonymous, read_only: false }];
+    let id = world.run(start).await;
+    assert_eq!(world.end(&id).await, Exit::Code(0), "{}", world.log(&id));
+    assert_eq!(world.log(&id), "/home:\n\n/media:\n\n/mnt:\n\n/root:\n\n/srv:\ndata\nyes\n");
+    world.end_of_the_world().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_disks_are_seen_and_written_like_the_first() {
+    let world = World::new().await;
+    let disk = tempfile::Builder::new().prefix("mainstay-disk-").tempdir_in("/var/tmp").unwrap();
+    let path = disk.path().display().to_string();
+    std::fs::set_permissions(disk.path(), std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
+    std::fs::write(disk.path().join("kept"), "kept\n").unwrap();
+    rustix::mount::mount_bind(disk.path(), disk.path()).unwrap();
+    let script =
+        format!("cat {path}/kept; echo new > {path}/new; cat {path}/new; echo data > {path}/made/data; echo up");
+    let mut ends = Vec::new();
+    for (id, read_only) in [("api.1", false), ("api.2", true)] {
+        let mut start = world.shell(id, &script);
+        let template = std::sync::Arc::make_mut(&mut start.template);
+        template.read_only = read_only;
+        let target = format!("{path}/made");
+        template.mounts = vec![Mount { target, source: MountSource::Anonymous, read_only: false }];
+        let id = world.run(start).await;
+        ends.push((world.end(&id).await, world.log(&id)));
+    }
+    let on_disk: Vec<_> = std::fs::read_dir(disk.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    rustix::mount::unmount(disk.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+    assert_eq!(ends[0], (Exit::Code(0), "kept\nnew\nup\n".to_owned()));
+    assert!(ends[1].1.contains("Read-only") && ends[1].1.contains("up\n"), "{}", ends[1].1);
+    assert_eq!(on_disk, ["kept"], "changes stay in the replica");
+    world.end_of_the_world().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_lead_out_are_refused() {
+    let world = World::new().await;
+    // `keyctl` with whatever number this machine has for it.
+    let keyctl = if cfg!(target_arch = "x86_64") { 250 } else { 219 };
+    let script = format!(
+        "unshare --user true 2>&1 || echo no; perl -e 'print syscall({keyctl}, 0, -3, 0) < 0 ? \"$!\\n\" : \"key\\n\"'; \
+         perl -e 'fork // die; wait; print \"forks\\n\"'; mount -t tmpfs x /tmp 2>/dev/null || echo no mount"
+    );
+    let text = printed(&world, "api.1", &script).await;
+    assert!(text.contains("no\nOperation not permitted\n"), "{text}");
+    assert!(text.contains("forks\n") && text.ends_with("no mount\n"), "{text}");
+    world.end_of_the_world().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_files_for_the_service_alone() {
     let world = World::new().await;
     let file = |target: &str, content: &[u8], mode, kind| File {
@@ -125,6 +182,40 @@ async fn volumes_belong_to_the_service_and_artifacts_are_read_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_finds_its_predecessors_data() {
+    let world = World::new().await;
+    let start = |id: &str| {
+        let mut start = world.shell(id, "echo $HOSTNAME >> /keep/file; cat /keep/file; echo up; exec sleep 1000");
+        let mount = Mount { target: "/keep".into(), source: MountSource::Anonymous, read_only: false };
+        std::sync::Arc::make_mut(&mut start.template).mounts = vec![mount];
+        start
+    };
+    let first = world.run(start("db.1")).await;
+    world.logged(&first, "up").await;
+    let beside = world.run(start("db.2")).await;
+    world.logged(&beside, "up").await;
+    assert_eq!(world.log(&beside), "db-2\nup\n", "two that run never share a volume");
+    world.stop(&first, std::time::Duration::ZERO).await;
+    world.perform(plan::action::replica::Action::Remove { id: first }).await;
+    let next = world.run(start("db.3")).await;
+    world.logged(&next, "up").await;
+    assert_eq!(world.log(&next), "db-1\ndb-3\nup\n", "it comes in another slot to the same data");
+    let one_off = world.run(start("db.1000")).await;
+    world.logged(&one_off, "up").await;
+    let volumes = async || {
+        let placed = engine::Engine::observe(&world.engine, &world.stack).await.unwrap();
+        placed.volumes.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(volumes().await, ["db.1.keep", "db.2.keep"], "listed by name, but for the one-off's");
+    for id in [beside, next, one_off] {
+        world.stop(&id, std::time::Duration::ZERO).await;
+        world.perform(plan::action::replica::Action::Remove { id }).await;
+    }
+    assert_eq!(volumes().await, ["db.1.keep", "db.2.keep"], "nothing but its name removes one");
+    world.end_of_the_world().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_cannot_run_says_why() {
     let world = World::new().await;
     std::fs::write(world.bundle().join("data"), "text").unwrap();
@@ -183,7 +274,7 @@ async fn commands_run_inside_with_and_without_a_terminal() {
     let mut last = String::new();
     let deadline = std::time::Instant::now() + crate::world::SOON;
     while std::time::Instant::now() < deadline {
-        last = world.exec(&id, "ps ax | grep -c '[s]leep 1000'").await.1;
+        last = world.exec(&id, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o '[s]leep 1000 ' | wc -l").await.1;
         if last == "1\n" {
             break;
         }
@@ -217,7 +308,10 @@ async fn values_lie_nowhere_and_no_descriptor_leaks_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn control_sockets_and_own_folders_are_mounted_nowhere() {
     let world = World::new().await;
-    for path in ["/var/run/docker.sock", world.layout.volumes.to_str().unwrap()] {
+    let link = tempfile::tempdir_in("/var/tmp").unwrap();
+    std::os::unix::fs::symlink(&world.layout.volumes, link.path().join("link")).unwrap();
+    let link = link.path().join("link").display().to_string();
+    for path in ["/var/run/docker.sock", world.layout.volumes.to_str().unwrap(), "/", "/var", &link] {
         let mut start = world.shell("a.1", "true");
         let source = MountSource::Host(path.into());
         std::sync::Arc::make_mut(&mut start.template).mounts =

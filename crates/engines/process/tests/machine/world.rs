@@ -121,8 +121,11 @@ impl World {
         id
     }
 
+    /// Stops it as a plan would: with the signal that was kept for it.
     pub async fn stop(&self, id: &ReplicaId, grace: Duration) {
-        self.perform(Action::Stop { id: id.clone(), signal: 15, grace }).await;
+        let placed = self.engine.observe(&self.stack).await.unwrap();
+        let signal = placed.replicas.get(id).map_or(15, |replica| replica.stop_signal);
+        self.perform(Action::Stop { id: id.clone(), signal, grace }).await;
     }
 
     pub async fn phase(&self, id: &ReplicaId) -> Option<Phase> {
@@ -292,6 +295,19 @@ pub fn state(network: Option<&Known<NetworkState>>) -> &NetworkState {
         Some(Known::Is(state)) => state,
         other => panic!("no such network: {other:?}"),
     }
+}
+
+/// Runs a test in a network namespace of its own, where it may set the machine's rules as it likes.
+pub fn in_own_network<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    use mainstay_engine_process::network::namespace;
+    let dir = tempfile::tempdir().unwrap();
+    let own = namespace::ensure(&dir.path().join("netns")).unwrap();
+    namespace::remove(&dir.path().join("netns")).unwrap();
+    // The threads of the runtime are made by this one and inherit where it is.
+    let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+    rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&own), kind).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(test());
 }
 
 /// Polls until it holds.

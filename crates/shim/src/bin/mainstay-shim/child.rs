@@ -5,7 +5,7 @@ use crate::log::{Lines, Stream};
 use crate::sys;
 use rustix::fd::OwnedFd;
 use rustix::process::Pid;
-use shim::spec::{Cgroup, Spec};
+use shim::spec::Spec;
 use shim::status::Step;
 
 /// A forked child.
@@ -46,13 +46,4 @@ pub(crate) fn output(stream: Stream, spec: &Spec) -> Result<(Output, OwnedFd), F
     let (uid, gid) = (rustix::fs::Uid::from_raw(spec.identity.uid), rustix::fs::Gid::from_raw(spec.identity.gid));
     rustix::fs::fchown(&write, Some(uid), Some(gid)).at(Step::Folder, || "pipes".into())?;
     Ok((Output { pipe: Some(read), lines: Lines::new(stream) }, write))
-}
-
-/// How many processes of these groups the kernel has killed for want of memory.
-pub(crate) fn oom_kills(cgroups: &[Cgroup]) -> u64 {
-    let count = |cgroup: &Cgroup| {
-        let text = std::fs::read_to_string(cgroup.dir.join(cgroup.oom_file.as_ref()?)).ok()?;
-        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok())
-    };
-    cgroups.iter().filter_map(count).sum()
 }

@@ -49,6 +49,7 @@ fn tie_to_shim(report: &OwnedFd) -> Result<(), Failure> {
 
 fn build(spec: &Spec, reporter: &mut Reporter) -> Result<(), Failure> {
     let _ = rustix::thread::set_name(c"mainstay-init");
+    sys::leave_keyring();
     sys::reap_by_itself();
     if let Some(path) = &spec.network {
         let subject = || path.display().to_string();

@@ -125,6 +125,13 @@ impl Log {
         }
     }
 
+    /// Says something of the shim's own, where the workload's user looks first.
+    pub(crate) fn say(&mut self, text: &str) {
+        let mut batch = Batch::default();
+        batch.line(&clock::now(), Stream::Stderr, "F", format!("mainstay: {text}").as_bytes());
+        self.write(&batch);
+    }
+
     /// Says how many lines are missing, once the disk takes it.
     pub(crate) fn confess(&mut self) {
         if self.lost == 0 {

@@ -250,3 +250,33 @@ fn judge(program: &str, status: std::process::ExitStatus) -> Result<(), Failure>
         false => Err(Failure::new(STEP, format!("{program} ended with {status}; what it said is in the log"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A whole cluster of which `moved` are in their place already.
+    fn check(moved: &[&str]) {
+        let data = std::env::temp_dir().join(format!("mainstay-pg-{}-{}", std::process::id(), moved.len()));
+        let stage = data.join(".mainstay-init");
+        fs::create_dir_all(stage.join("data")).expect("makes a folder");
+        fs::write(stage.join("complete"), "").expect("writes");
+        for name in ["base", "global", "PG_VERSION"] {
+            let place = if moved.contains(&name) { data.join(name) } else { stage.join("data").join(name) };
+            fs::write(place, name).expect("writes");
+        }
+        finish(&stage, &data).expect("is finished");
+        let mut names: Vec<_> = fs::read_dir(&data).expect("lists").map(|e| e.expect("an entry").file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["PG_VERSION", "base", "global"], "{moved:?}");
+        fs::remove_dir_all(&data).expect("cleans up");
+    }
+
+    #[test]
+    fn a_move_cut_short_anywhere_is_finished() {
+        check(&[]);
+        check(&["base"]);
+        check(&["base", "global"]);
+        check(&["base", "global", "PG_VERSION"]);
+    }
+}

@@ -1,23 +1,40 @@
-//! The private root: an overlay of the machine's `/` with everything mounted over it that the spec names.
+//! The private root: an overlay of the machine's `/` and of its other disks, with everything mounted over it that the
+//! spec names.
 //!
 //! Works inside the replica's fresh mount namespace, and ends with the old root gone. Nothing here reaches the
 //! machine: the namespace is made private first, and every target is looked up by [`inside`].
 
 use crate::failure::{At, Failure};
 use crate::inside::{self, Owner, Place};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use shim::spec::{File, Mount, MountKind, Root, Spec};
 use shim::status::Step;
 use std::ffi::CString;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 /// What is covered inside `/proc`, as container runtimes do: they tell of the machine, not of the replica.
-const MASKED: [&str; 6] =
-    ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/sched_debug", "/proc/latency_stats", "/proc/scsi"];
+const MASKED: [&str; 11] = [
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/timer_list",
+    "/proc/sched_debug",
+    "/proc/latency_stats",
+    "/proc/scsi",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+/// What people and other applications keep on a machine: a replica sees it only where it is mounted. In a container's
+/// image these folders are empty too.
+const PEOPLES: [&str; 5] = ["home", "root", "srv", "mnt", "media"];
+/// Tells an overlay to show nothing of the folder below.
+const OPAQUE: &str = "trusted.overlay.opaque";
 /// What can be read there, not written.
 const READ_ONLY: [&str; 5] = ["/proc/sys", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sysrq-trigger"];
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
@@ -34,14 +51,24 @@ pub(crate) fn build(spec: &Spec, note: Notes<'_>) -> Result<(), Failure> {
         .at(step, || "cut the mounts off from the machine's".into())?;
     let root = &spec.root;
     let others = other_mounts().at(step, || "/proc/self/mountinfo".into())?;
-    overlay(root, note).at(step, || format!("overlay at {}", root.at.display()))?;
+    let changes = overlay(root, note).at(step, || format!("overlay at {}", root.at.display()))?;
     let top = rustix::fs::open(&root.at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .at(step, || root.at.display().to_string())?;
     let builder = Builder { root: top, owner: Owner { uid: spec.identity.uid, gid: spec.identity.gid } };
-    for path in others {
-        // A replica that does not need the path must not fail for it: an unreachable network disk, for example.
-        if let Err(error) = builder.bind(&path, &path, true) {
-            note(format!("{} is not visible: {error}", path.display()));
+    let mut disks = Vec::new();
+    let is_seen = |path: &Path| !root.hidden.iter().any(|hidden| path.starts_with(hidden));
+    for (number, path) in others.iter().enumerate().filter(|(_, path)| is_seen(path)) {
+        match builder.disk(path, &changes.path.join(format!("disk-{number}"))) {
+            Ok(disk) => disks.push(disk),
+            // Gone since it was listed.
+            Err(_) if !path.exists() => {}
+            Err(error) => {
+                note(format!("{} cannot be written: an overlay cannot use it: {error}", path.display()));
+                // A replica that does not need the path must not fail for it.
+                if let Err(error) = builder.bind(path, path, true) {
+                    note(format!("{} is not visible: {error}", path.display()));
+                }
+            }
         }
     }
     builder.system(root.shm_bytes)?;
@@ -54,18 +81,27 @@ pub(crate) fn build(spec: &Spec, note: Notes<'_>) -> Result<(), Failure> {
     builder.files(&root.files)?;
     let cwd = Path::new(&spec.workload.cwd);
     inside::dir(&builder.root, cwd, builder.owner).at(step, || format!("working directory {}", cwd.display()))?;
-    drop(builder);
     if root.read_only {
-        rustix::mount::mount_remount(&root.at, MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID, c"")
-            .at(step, || "make it read-only".into())?;
+        let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+        for place in disks.iter().map(Place::path).chain([root.at.clone()]) {
+            rustix::mount::mount_remount(place, flags, c"").at(step, || "make it read-only".into())?;
+        }
     }
+    drop((builder, disks, changes));
     enter(&root.at).at(step, || "move into it".into())
 }
 
-fn overlay(root: &Root, note: Notes<'_>) -> io::Result<()> {
+/// Where changes to the overlays are kept.
+struct Changes {
+    path: PathBuf,
+    /// Keeps a folder in memory open that an overlay covers.
+    _kept: Option<OwnedFd>,
+}
+
+fn overlay(root: &Root, note: Notes<'_>) -> io::Result<Changes> {
     if let Some(dir) = &root.changes.dir {
-        match overlay_in(&root.at, dir) {
-            Ok(()) => return Ok(()),
+        match overlay_root(&root.at, dir) {
+            Ok(()) => return Ok(Changes { path: dir.clone(), _kept: None }),
             Err(error) => note(format!(
                 "changes to the private root are kept in memory, at most {} bytes: an overlay cannot use {}: {error}",
                 root.changes.memory_bytes,
@@ -76,21 +112,51 @@ fn overlay(root: &Root, note: Notes<'_>) -> io::Result<()> {
     // The memory lies below the mount point of the overlay, so that it needs no other folder.
     let options = CString::new(format!("mode=0700,size={}", root.changes.memory_bytes))?;
     rustix::mount::mount("mainstay", &root.at, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())?;
-    overlay_in(&root.at, &root.at)
+    let memory = rustix::fs::open(&root.at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    overlay_root(&root.at, &root.at)?;
+    Ok(Changes { path: format!("/proc/self/fd/{}", memory.as_raw_fd()).into(), _kept: Some(memory) })
 }
 
-fn overlay_in(at: &Path, dir: &Path) -> io::Result<()> {
-    let (upper, work) = (dir.join("upper"), dir.join("work"));
-    for folder in [&upper, &work] {
-        match std::fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+fn overlay_root(at: &Path, dir: &Path) -> io::Result<()> {
+    let upper = upper(Path::new("/"), dir)?;
+    for name in PEOPLES {
+        let machines = Path::new("/").join(name);
+        // A link is followed inside the new root, where what it leads to is as visible as anything.
+        if std::fs::symlink_metadata(&machines).is_ok_and(|found| found.is_dir()) {
+            let empty = upper.join(name);
+            make_dir(&empty)?;
+            std::fs::set_permissions(&empty, std::fs::Permissions::from_mode(0o755))?;
+            rustix::fs::setxattr(&empty, OPAQUE, b"y", rustix::fs::XattrFlags::empty())?;
         }
     }
-    std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(0o755))?;
-    let options = format!("lowerdir=/,upperdir={},workdir={}", escape(&upper)?, escape(&work)?);
+    overlay_in(at, Path::new("/"), dir)
+}
+
+/// An overlay of the folder `lower` at `at` that keeps changes in `dir`.
+fn overlay_in(at: &Path, lower: &Path, dir: &Path) -> io::Result<()> {
+    let (upper, work) = (upper(lower, dir)?, dir.join("work"));
+    make_dir(&work)?;
+    let options = format!("lowerdir={},upperdir={},workdir={}", escape(lower)?, escape(&upper)?, escape(&work)?);
     let options = CString::new(options)?;
-    Ok(rustix::mount::mount("mainstay", at, "overlay", MountFlags::NOSUID, options.as_c_str())?)
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(rustix::mount::mount("mainstay", at, "overlay", flags, options.as_c_str())?)
+}
+
+/// The folder of an overlay's changes. The top folder is seen with its owner and permissions.
+fn upper(lower: &Path, dir: &Path) -> io::Result<PathBuf> {
+    let upper = dir.join("upper");
+    make_dir(&upper)?;
+    let top = std::fs::metadata(lower)?;
+    std::os::unix::fs::chown(&upper, Some(top.uid()), Some(top.gid()))?;
+    std::fs::set_permissions(&upper, top.permissions())?;
+    Ok(upper)
+}
+
+fn make_dir(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A path as an overlay option takes it: commas, colons and backslashes are its syntax.
@@ -109,9 +175,9 @@ fn other_mount(line: &str) -> Option<std::path::PathBuf> {
     let (head, tail) = line.split_once(" - ")?;
     let kind = tail.split(' ').next()?;
     let point = head.split(' ').nth(4)?;
-    let own = ["/proc", "/sys", "/dev", "/run", "/tmp", "/var/run"];
-    let is_own =
-        own.iter().any(|dir| point == *dir || point.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/')));
+    let own = ["/proc", "/sys", "/dev", "/run", "/tmp", "/var/run"].map(str::to_owned);
+    let own = own.into_iter().chain(PEOPLES.iter().map(|name| format!("/{name}")));
+    let is_own = own.into_iter().any(|dir| Path::new(point).starts_with(dir));
     (point != "/" && !is_own && DISKS.contains(&kind)).then(|| unescape(point).into())
 }
 
@@ -155,9 +221,10 @@ impl Builder {
         fs("tmpfs", "/dev", MountFlags::NOSUID | MountFlags::NOEXEC, "mode=0755,size=64k")?;
         fs("devpts", "/dev/pts", MountFlags::NOSUID | MountFlags::NOEXEC, "newinstance,ptmxmode=0666,mode=0620")?;
         fs("tmpfs", "/dev/shm", none(), &format!("mode=1777,size={shm_bytes}"))?;
-        fs("tmpfs", "/tmp", MountFlags::NOSUID | MountFlags::NODEV, "mode=1777")?;
+        // Shares of the machine's memory: one replica that fills them leaves room for the others.
+        fs("tmpfs", "/tmp", MountFlags::NOSUID | MountFlags::NODEV, "mode=1777,size=25%")?;
         // Programs of an image write below `/run` as their own user; here that user is the only one.
-        let run = format!("mode=0755,uid={},gid={}", self.owner.uid, self.owner.gid);
+        let run = format!("mode=0755,size=10%,uid={},gid={}", self.owner.uid, self.owner.gid);
         fs("tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV, &run)?;
         self.devices().at(Step::Root, || "/dev".into())?;
         for path in MASKED {
@@ -185,6 +252,15 @@ impl Builder {
             std::os::unix::fs::symlink(to, dev.path().join(name))?;
         }
         Ok(())
+    }
+
+    /// Another disk of the machine at its place, with changes kept apart.
+    fn disk(&self, path: &Path, changes: &Path) -> io::Result<Place> {
+        let place = inside::dir(&self.root, path, Self::SYSTEM)?;
+        make_dir(changes)?;
+        overlay_in(&place.path(), path, changes)?;
+        // Looked up again: the place from before lies below the new mount.
+        self.existing(path)
     }
 
     fn mount(&self, mount: &Mount) -> io::Result<()> {
@@ -300,7 +376,8 @@ mod tests {
             let line = format!("28 27 0:25 / {point} ro,nosuid shared:1 - {kind} source rw");
             assert_eq!(other_mount(&line).as_deref(), want.map(Path::new), "{point} {kind}");
         };
-        check("/home", "ext4", Some("/home"));
+        check("/var", "ext4", Some("/var"));
+        check("/home", "ext4", None);
         check("/with\\040blank", "xfs", Some("/with blank"));
         check("/", "ext4", None);
         check("/srv/memory", "tmpfs", None);

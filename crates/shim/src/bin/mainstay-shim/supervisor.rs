@@ -3,9 +3,10 @@
 //! Owns the order of things: root, workload, end of the workload, end of everything else in the replica, final
 //! status. The state it is in is the one in its [`Record`]; there is no second one.
 
-use crate::child::{Child, Output, oom_kills, output, spawn};
+use crate::child::{Child, Output, output, spawn};
 use crate::failure::{At, Failure, Report};
 use crate::log::{Log, Stream};
+use crate::oom::{self, Looks};
 use crate::record::Record;
 use crate::server::{self, Connection};
 use crate::workload::{self, Program};
@@ -84,7 +85,7 @@ struct Supervisor {
     next_connection: u64,
     kill_at: Option<Instant>,
     was_stopped: bool,
-    oom_kills_before: u64,
+    oom: Looks,
     end: Option<Exit>,
 }
 
@@ -107,7 +108,7 @@ impl Supervisor {
             Err(failure) => return Err(Box::new((record, failure))),
         };
         let log = Log::new(spec.log.clone());
-        let oom_kills_before = oom_kills(&spec.cgroups);
+        let oom = Looks::new(Instant::now(), oom::kills(&spec.cgroups));
         let mut supervisor = Self {
             lock: None,
             spec,
@@ -127,7 +128,7 @@ impl Supervisor {
             next_connection: 0,
             kill_at: None,
             was_stopped: false,
-            oom_kills_before,
+            oom,
             end: None,
         };
         let process = Process::find(supervisor.init.pid.as_raw_nonzero().get());
@@ -156,6 +157,7 @@ impl Supervisor {
     fn step(&mut self) {
         let timeout = self.timeout();
         let ready = self.poll(timeout);
+        self.oom.look(Instant::now(), || oom::kills(&self.spec.cgroups));
         for key in ready {
             self.handle(key);
         }
@@ -237,7 +239,10 @@ impl Supervisor {
             self.init_is_gone = true;
         } else if self.workload.as_ref().is_some_and(|child| child.pid == pid) {
             self.drain_report(pid);
-            let out_of_memory = oom_kills(&self.spec.cgroups) > self.oom_kills_before;
+            let out_of_memory = oom::kills(&self.spec.cgroups) > self.oom.before(Instant::now());
+            if out_of_memory && !self.was_stopped {
+                self.log.say("the kernel has killed a process of this replica: over its memory limit");
+            }
             self.end = Some(Exit { code, signal, out_of_memory, stopped: self.was_stopped });
             self.kill_all();
         } else if let Some(at) = self.execs.iter().position(|exec| exec.child.pid == pid) {
@@ -283,7 +288,10 @@ impl Supervisor {
     fn on_report(&mut self, pid: Pid, report: Report) {
         match report {
             Report::RootReady => self.start_workload(),
-            Report::Note(note) => self.change(|status| status.notes.push(note)),
+            Report::Note(note) => {
+                self.log.say(&note);
+                self.change(|status| status.notes.push(note));
+            }
             Report::Step(step) => {
                 if self.is_workload(pid) {
                     self.change(|status| status.state = State::Starting { step });

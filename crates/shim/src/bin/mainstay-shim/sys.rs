@@ -135,6 +135,28 @@ pub(crate) fn close_all_but(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     Ok(())
 }
 
+/// Leaves the keys of whoever started the daemon behind, for an empty keyring. A kernel without keys has none.
+#[expect(unsafe_code, reason = "the C library has no keyctl")]
+pub(crate) fn leave_keyring() {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: without a name no pointer is read.
+    unsafe {
+        libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0);
+    }
+}
+
+/// Has the kernel ask this program at every system call of this process and of all that it becomes.
+#[expect(unsafe_code, reason = "rustix has no filters of system calls")]
+pub(crate) fn filter_system_calls(program: &mut [libc::sock_filter]) -> io::Result<()> {
+    let len = program.len().try_into().map_err(|_| io::Error::other("the filter is too long"))?;
+    let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
+    // SAFETY: the kernel copies the program, which outlives the call.
+    match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// Gives freed memory back to the machine: a shim lives long and needs little after its start.
 #[expect(unsafe_code, reason = "a call of the C library's allocator")]
 pub(crate) fn trim_memory() {

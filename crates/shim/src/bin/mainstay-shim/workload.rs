@@ -4,7 +4,7 @@
 //! set while there is still the right to, and the user is given up last.
 
 use crate::failure::{At, Failure, Report, Reporter};
-use crate::{postgres, sys};
+use crate::{postgres, seccomp, sys};
 use rustix::fd::OwnedFd;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, ThreadNameSpaceType, UnshareFlags};
@@ -45,6 +45,7 @@ fn hand_over(
     reporter: &mut Reporter,
 ) -> Result<std::convert::Infallible, Failure> {
     rustix::process::setsid().at(Step::Namespaces, || "begin a session".into())?;
+    sys::leave_keyring();
     for cgroup in &spec.cgroups {
         let procs = cgroup.dir.join("cgroup.procs");
         std::fs::write(&procs, "0").at(Step::Cgroups, || procs.display().to_string())?;
@@ -58,6 +59,7 @@ fn hand_over(
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin()).at(Step::Namespaces, || "take the terminal".into())?;
     }
     become_user(spec, program.user).at(Step::Identity, || format!("user {}", program.user.0))?;
+    seccomp::filter().at(Step::Identity, || "filter its system calls".into())?;
     sys::reset_signals();
     if let Some(Prepare::Postgres(init)) = program.prepare {
         reporter.send(&Report::Step(Step::Prepare));
@@ -98,8 +100,10 @@ fn limits(spec: &Spec, reporter: &mut Reporter) -> Result<(), Failure> {
                 let possible = Rlimit { current: least(new.current), maximum: least(new.maximum) };
                 rustix::process::setrlimit(resource, possible).at(Step::Limits, subject)?;
                 let most = most.map_or("unlimited".to_owned(), |most| most.to_string());
-                reporter
-                    .send(&Report::Note(format!("limit {} was lowered to {most}: more is not permitted", subject())));
+                if limit.is_wanted {
+                    let note = format!("limit {} was lowered to {most}: more is not permitted", subject());
+                    reporter.send(&Report::Note(note));
+                }
             }
             result => result.at(Step::Limits, subject)?,
         }

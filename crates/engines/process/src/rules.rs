@@ -1,0 +1,186 @@
+//! The machine's packet rules: brought in line with the networks that exist, and looked at whether they still are.
+//!
+//! Others replace rules too (`nft flush ruleset`, `ufw reload`). The kernel counts every change; as long as its count
+//! stands where the rules were last seen in force, nothing is asked. What the rules say is decided in
+//! `network::{egress, passage}`.
+#![expect(clippy::disallowed_methods, reason = "kernel settings")]
+
+use crate::engine::Names;
+use crate::error::Error;
+use crate::layout::short_hash;
+use crate::network::egress::{self, Wall};
+use crate::network::{Networks, generation, passage};
+use runtime::processes::{Output, ProcessError, Spawn, Stdio};
+use runtime::{Clock, Tasks};
+use std::ffi::OsString;
+use std::io::{self, Seek, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long `nft` may take.
+const LIMIT: Duration = Duration::from_secs(10);
+/// Some ten thousand rules.
+const MOST_WORDS: u64 = 8 << 20;
+
+/// The rules for the networks of this engine.
+pub(crate) struct Rules {
+    pub(crate) networks: Networks,
+    pub(crate) names: Names,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) tasks: Tasks,
+    /// The kernel's count of changes at which they were seen in force; changes go one at a time.
+    pub(crate) seen_at: tokio::sync::Mutex<Option<u32>>,
+}
+
+impl Rules {
+    /// Brings the rules in line with the networks that exist.
+    pub(crate) async fn settle(&self) -> Result<(), Error> {
+        let mut seen_at = self.seen_at.lock().await;
+        *seen_at = None;
+        let walls = self.walls().await?;
+        let has_way_out = walls.iter().any(|wall| !wall.internal);
+        let script = egress::script(&self.names.table, &self.names.links, &walls, &self.sign(&walls));
+        match self.feed(&script).await {
+            Err(Error::NoNft) if !has_way_out => return Ok(()),
+            result => result?,
+        }
+        for change in self.missing_passages(&self.listing().await?, &walls).await? {
+            match change {
+                Change::Nft(text) => self.feed(&text).await?,
+                Change::Iptables(args) => accepted(&self.iptables(args).await?)?,
+            }
+        }
+        if has_way_out {
+            self.tasks.blocking("switch forwarding on", forward).await??;
+        }
+        *seen_at = self.look(&walls).await?;
+        Ok(())
+    }
+
+    /// Whether the rules are in force as they were settled. Without `nft` there are none to be lost.
+    pub(crate) async fn hold(&self) -> Result<bool, Error> {
+        let mut seen_at = self.seen_at.lock().await;
+        if seen_at.is_some() && *seen_at == self.generation().await? {
+            return Ok(true);
+        }
+        let walls = self.walls().await?;
+        *seen_at = match self.look(&walls).await {
+            Err(Error::NoNft) if walls.iter().all(|wall| wall.internal) => return Ok(true),
+            result => result?,
+        };
+        Ok(seen_at.is_some())
+    }
+
+    /// The kernel's count when everything is in force, none when something is not.
+    async fn look(&self, walls: &[Wall]) -> Result<Option<u32>, Error> {
+        // Asked for first: a change while we look makes us look again.
+        let generation = self.generation().await?;
+        let listing = self.listing().await?;
+        let sign = format!("comment \"{}\"", self.sign(walls));
+        let is_ours = |chain: &passage::Chain<'_>| chain.table == self.names.table && chain.text.contains(&sign);
+        // The sign stands in both chains that drop.
+        let n_ours = passage::chains(&listing).iter().filter(|chain| is_ours(chain)).count();
+        let is_whole = walls.is_empty() || n_ours == 2;
+        let is_open = self.missing_passages(&listing, walls).await?.is_empty();
+        Ok(generation.filter(|_| is_whole && is_open))
+    }
+
+    fn sign(&self, walls: &[Wall]) -> String {
+        let table = &self.names.table;
+        format!("{table} {}", short_hash(egress::script(table, &self.names.links, walls, "")))
+    }
+
+    async fn walls(&self) -> Result<Vec<Wall>, Error> {
+        let networks = self.networks.clone();
+        let kernel = |source| Error::Kernel { doing: "list the networks", source };
+        self.tasks.blocking("list networks", move || networks.walls()).await?.map_err(kernel)
+    }
+
+    async fn generation(&self) -> Result<Option<u32>, Error> {
+        let kernel = |source| Error::Kernel { doing: "ask for the count of rule changes", source };
+        self.tasks.blocking("count rule changes", generation::now).await?.map_err(kernel)
+    }
+
+    /// What has to be done so that nobody else's chain drops what is ours.
+    async fn missing_passages(&self, listing: &str, walls: &[Wall]) -> Result<Vec<Change>, Error> {
+        let Names { table, links, .. } = &self.names;
+        let mut changes = Vec::new();
+        let mut by_iptables = false;
+        for name in ["INPUT", "FORWARD"] {
+            let listing = match self.iptables(["-S", name]).await {
+                // Without the program its chains are as good as any other's.
+                Err(error) if error.is_missing() => break,
+                result => result?,
+            };
+            by_iptables |= listing.exit.is_success();
+            let text = String::from_utf8_lossy(&listing.stdout);
+            changes.extend(passage::legacy_rules(name, &text, table, links, walls).into_iter().map(Change::Iptables));
+        }
+        for chain in passage::chains(listing) {
+            if chain.table != *table && !(by_iptables && chain.is_iptables()) {
+                changes.extend(passage::rules(&chain, table, links, walls).map(Change::Nft));
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Runs `iptables`, which waits for others that are at it.
+    async fn iptables(&self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Output, ProcessError> {
+        let spawn = Spawn::new("iptables").args(["-w", "5"]).args(args);
+        spawn.output(&*self.clock, LIMIT, MOST_WORDS).await
+    }
+
+    /// All rules of the machine, without the elements of sets.
+    async fn listing(&self) -> Result<String, Error> {
+        let list = Spawn::new("nft").args(["-a", "-t", "list", "ruleset"]);
+        match list.output(&*self.clock, LIMIT, MOST_WORDS).await {
+            Err(error) if error.is_missing() => Err(Error::NoNft),
+            result => {
+                let output = result?;
+                accepted(&output)?;
+                Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+            }
+        }
+    }
+
+    async fn feed(&self, script: &str) -> Result<(), Error> {
+        let kernel = |source| Error::Kernel { doing: "hand rules to `nft`", source };
+        let input = memory(script).map_err(kernel)?;
+        let mut spawn = Spawn::new("nft").args(["-f", "-"]);
+        spawn.stdio[0] = Stdio::Fd(input.into());
+        match spawn.output(&*self.clock, LIMIT, MOST_WORDS).await {
+            Err(error) if error.is_missing() => Err(Error::NoNft),
+            result => accepted(&result?),
+        }
+    }
+}
+
+enum Change {
+    Nft(String),
+    Iptables(Vec<String>),
+}
+
+fn accepted(output: &Output) -> Result<(), Error> {
+    match output.exit.is_success() {
+        true => Ok(()),
+        false => Err(Error::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+    }
+}
+
+fn forward() -> Result<(), Error> {
+    let path = std::path::Path::new("/proc/sys/net/ipv4/ip_forward");
+    let text = std::fs::read_to_string(path).map_err(crate::error::file("read", path))?;
+    if text.trim() == "0" {
+        std::fs::write(path, "1").map_err(crate::error::file("switch on", path))?;
+        tracing::info!("switched net.ipv4.ip_forward on: a network of the stack has a way out");
+    }
+    Ok(())
+}
+
+fn memory(text: &str) -> io::Result<std::fs::File> {
+    let fd = rustix::fs::memfd_create(c"mainstay-rules", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(text.as_bytes())?;
+    file.rewind()?;
+    Ok(file)
+}
