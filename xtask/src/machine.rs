@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, ensure};
 use std::fs;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -76,12 +77,13 @@ fn field(stat: &str, n: usize) -> Option<&str> {
     stat.rsplit_once(") ")?.1.split(' ').nth(n.checked_sub(3)?)
 }
 
-/// Set by Ctrl-C and SIGTERM: whoever waits gives up, so that everything that was started is cleared away.
+/// Set by Ctrl-C, SIGTERM and a terminal that goes away: whoever waits gives up, so that everything that was started is
+/// cleared away.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on Ctrl-C and SIGTERM end waiting instead of the process. Needs a runtime that lives on.
+/// From now on those signals end waiting instead of the process. Needs a runtime that lives on.
 pub fn catch_interrupts() -> std::io::Result<()> {
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
         let mut signals = signal(kind)?;
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
@@ -95,6 +97,16 @@ pub fn catch_interrupts() -> std::io::Result<()> {
 /// Whether somebody wants it all to end.
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// The same, and takes note: what is done from now on, such as clearing away, is only stopped by the next one.
+pub fn take_interrupt() -> bool {
+    INTERRUPTED.swap(false, Ordering::Relaxed)
+}
+
+/// Tells whoever watches on the standard error output. One that is gone cannot be told anything.
+pub fn complain(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
 }
 
 /// Lets time pass.
@@ -161,6 +173,14 @@ mod tests {
         let me = Process::with_pid(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(me.resident().unwrap() > me.private_dirty().unwrap());
         assert!(me.cpu().unwrap() < Duration::from_secs(600));
+    }
+
+    #[test]
+    fn an_interrupt_that_was_taken_note_of_stops_nothing_more() {
+        INTERRUPTED.store(true, Ordering::Relaxed);
+        assert!(pause(Duration::ZERO).is_err());
+        assert!(take_interrupt());
+        assert!(pause(Duration::ZERO).is_ok() && !take_interrupt());
     }
 
     #[test]

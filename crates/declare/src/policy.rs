@@ -25,8 +25,17 @@ pub struct Policy {
     pub recipes: BTreeMap<String, Spanned<Recipe>>,
     /// The probes by service.
     pub probes: BTreeMap<String, Spanned<ProbeRules>>,
-    /// Services whose name leads to their replica itself, or must not.
-    pub direct: BTreeMap<String, Spanned<bool>>,
+    /// How services are carried, whatever runs them.
+    pub services: BTreeMap<String, Spanned<ServiceRules>>,
+}
+
+/// How a service is carried. What is none is decided by what it is.
+#[derive(Debug, Clone, Copy)]
+pub struct ServiceRules {
+    /// Its name leads to its replica itself, or must not.
+    pub direct: Option<bool>,
+    /// How long a new replica may take to become ready.
+    pub ready_within: Option<Duration>,
 }
 
 /// A route as written.
@@ -131,7 +140,7 @@ pub fn read(root: &Node, environment: &str, found: &mut Findings) -> Policy {
     let mut policy = Policy { routes: reader.routes(top), ..Policy::default() };
     policy.recipes = reader.by_service(top, "processes", PolicyReader::recipe);
     policy.probes = reader.by_service(top, "probes", PolicyReader::probes);
-    policy.direct = reader.by_service(top, "services", PolicyReader::direct);
+    policy.services = reader.by_service(top, "services", PolicyReader::service);
     let environments = top.get("environments").and_then(|node| reader.read.map(node, "environments"));
     if let Some(map) =
         environments.and_then(|map| map.get(environment)).and_then(|node| reader.read.map(node, environment))
@@ -225,9 +234,22 @@ impl PolicyReader<'_> {
         all
     }
 
-    fn direct(&mut self, node: &Node) -> Option<bool> {
+    fn service(&mut self, node: &Node) -> Option<ServiceRules> {
         let map = self.read.map(node, "services")?;
-        map.get("direct").and_then(|node| self.read.boolean(node, "direct"))
+        Some(ServiceRules {
+            direct: map.get("direct").and_then(|node| self.read.boolean(node, "direct")),
+            ready_within: map.get("ready_within").and_then(|node| self.ready_within(node)),
+        })
+    }
+
+    fn ready_within(&mut self, node: &Node) -> Option<Duration> {
+        let time = self.read.duration(node, "ready_within")?;
+        if time.is_zero() {
+            let message = "`ready_within` must be more than 0: nothing is ready before it starts".to_owned();
+            self.read.wrong(codes::VALUE, node, message, "write how long a start may take, for example `30s`");
+            return None;
+        }
+        Some(time)
     }
 
     fn routes(&mut self, top: &Map) -> Vec<RouteRule> {

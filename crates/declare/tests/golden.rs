@@ -54,3 +54,22 @@ fn every_golden_file_comes_out_as_written() {
     }
     assert!(cases >= 8, "the golden files are not where they should be");
 }
+
+#[test]
+fn a_start_may_take_as_long_as_its_probe_or_the_policy_says() {
+    let case = Case::parse(
+        "==> compose.yaml
+services:
+  usual: { image: redis }
+  patient: { image: redis, healthcheck: { test: [CMD, a], start_period: 10m, interval: 5s, timeout: 1s, retries: 5 } }
+  quick: { image: redis, healthcheck: { test: [CMD, a], start_period: 10m } }
+==> mainstay.yaml
+services: { quick: { ready_within: 20s } }
+",
+    );
+    let loaded = case.load();
+    let project = &loaded.declared.as_ref().unwrap_or_else(|| panic!("{}", diagnostics(&loaded))).project;
+    let seconds: Vec<(String, u64)> =
+        project.services.iter().map(|(name, service)| (name.to_string(), service.update.deadline.as_secs())).collect();
+    assert_eq!(seconds, [("patient".into(), 630), ("quick".into(), 20), ("usual".into(), 120)]);
+}

@@ -16,9 +16,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let policy = "project: crowd\nprocesses:\n  many: { command: [sleep, infinity] }\n";
     let files = [("compose.yaml", compose.as_str()), ("mainstay.yaml", policy)];
     let mut stage = Stage::of_files(bench.binary()?, "crowd", &files)?;
-    let rows = measure_on(&mut stage, bench.rounds);
-    stage.clear();
-    rows
+    measure_on(&mut stage, bench.rounds)
 }
 
 fn measure_on(stage: &mut Stage, rounds: usize) -> anyhow::Result<Vec<Row>> {

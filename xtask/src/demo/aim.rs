@@ -1,6 +1,6 @@
 //! What the demo's load asks the shop for: mostly reading, some idempotent writing, some orders.
 
-use crate::load::Shot;
+use crate::load::{HTML, JSON, Shot};
 use http::Method;
 
 /// Of this many requests one is an order.
@@ -11,18 +11,20 @@ pub const KEY_PREFIX: &str = "demo-";
 
 /// The n-th request. `order` is an order that exists.
 pub fn shot(n: u64, order: i64) -> Shot {
-    match n % ORDERS {
+    let shot = match n % ORDERS {
         0 => Shot::with_json(Method::POST, "/api/orders", order_text(&format!("{KEY_PREFIX}{n}"), product(n))),
         5 | 15 => {
             let path = format!("/api/orders/{order}/state");
             Shot::with_json(Method::PUT, path, "{\"state\":\"packing\"}")
         }
         1 | 6 | 11 | 16 => Shot { label: Some(version), ..Shot::get("/api/version") },
-        2 | 12 => Shot::get("/"),
+        2 | 12 => return Shot::get("/").of(HTML),
         7 => Shot::get("/api/orders?limit=10"),
         3 | 13 => Shot::get("/api/products"),
         _ => Shot::get(format!("/api/products/{}", product(n))),
-    }
+    };
+    // The front end answers every path that is nobody else's with its page: an answer of the API is told by its type.
+    shot.of(JSON)
 }
 
 /// The body of an order.
@@ -53,6 +55,24 @@ mod tests {
         bodies.sort();
         bodies.dedup();
         assert_eq!(bodies.len(), 20);
+    }
+
+    #[test]
+    fn a_page_is_no_answer_of_the_api() {
+        let answer = |media: &str, body: &'static [u8]| {
+            http::Response::builder().header("content-type", media).body(bytes::Bytes::from_static(body)).unwrap()
+        };
+        let (page, json) = (answer("text/html; charset=utf-8", b"<html>"), answer("application/json", b"{}"));
+        for n in 0..20 {
+            let shot = shot(n, 1);
+            let (right, wrong) = if shot.path == "/" { (&page, &json) } else { (&json, &page) };
+            assert!(shot.judge(wrong).is_err(), "{} {}", shot.method, shot.path);
+            assert_eq!(shot.judge(right).is_ok(), shot.label.is_none(), "{} {}", shot.method, shot.path);
+        }
+        let error = shot(1, 1).judge(&page).unwrap_err();
+        assert_eq!(error, "200 OK of text/html; charset=utf-8, not of application/json");
+        let labelled = shot(1, 1).judge(&answer("application/json", b"{\"version\":\"2\"}"));
+        assert_eq!(labelled, Ok(Some("2".to_owned())));
     }
 
     #[test]

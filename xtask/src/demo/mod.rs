@@ -4,11 +4,12 @@
 //! prints. The demo never looks away: what it does not observe it does not say.
 
 mod aim;
+mod judge;
 mod screen;
 mod story;
 mod watch;
 
-use crate::machine::catch_interrupts;
+use crate::machine::{catch_interrupts, take_interrupt};
 use crate::shop::{self, Profile, Stage};
 use anyhow::Context as _;
 use screen::Screen;
@@ -25,11 +26,17 @@ pub struct Options {
     #[arg(long)]
     keep: bool,
     /// Requests a second
-    #[arg(long, default_value_t = 400.0)]
+    #[arg(long, default_value_t = 400.0, value_parser = rate)]
     rate: f64,
     /// The least number of requests to send
     #[arg(long, default_value_t = 20_000)]
     requests: u64,
+}
+
+/// Reads a rate that a load can be sent at.
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok().filter(|rate| (1.0..=100_000.0).contains(rate));
+    rate.ok_or_else(|| format!("`{text}` is no rate: write a number from 1 to 100000"))
 }
 
 /// Tells the story; whether everything held.
@@ -44,6 +51,7 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<bool> {
     let outcome = story::tell(&mut stage, &mut screen, &runtime, options, stays);
     let failed = outcome.as_ref().map_or(true, |is_fine| !is_fine);
     if failed {
+        take_interrupt();
         screen.failure(&stage);
     }
     stage.clear();
@@ -51,4 +59,17 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<bool> {
         screen.note(&format!("kept: {}", stage.keep().display()));
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_that_sends_nothing_is_refused() {
+        assert_eq!(rate("400"), Ok(400.0));
+        for text in ["0", "-1", "NaN", "inf", "fast"] {
+            assert_eq!(rate(text), Err(format!("`{text}` is no rate: write a number from 1 to 100000")));
+        }
+    }
 }

@@ -21,16 +21,14 @@ impl Screen {
 
     /// A line of its own.
     pub fn note(&self, text: &str) {
-        println!("{:>6.1} s  {text}", self.start.elapsed().as_secs_f64());
+        print(&format!("{:>6.1} s  {text}\n", self.start.elapsed().as_secs_f64()));
     }
 
     /// Does something that takes a while, and prints it with the time it took.
     pub fn during<T>(&self, what: &str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
         let begin = Instant::now();
         if self.is_live {
-            print!("{:>8}  {what} …\r", "");
-            // A terminal that is gone cannot be told anything.
-            drop(std::io::stdout().flush());
+            print(&format!("{:>8}  {what} …\r", ""));
         }
         let outcome = work();
         let took = seconds(begin.elapsed());
@@ -49,33 +47,48 @@ impl Screen {
         }
     }
 
-    /// What did not hold.
-    pub fn problems(&self) -> &[String] {
-        &self.problems
-    }
-
     /// The figures of the load.
     pub fn table(&self, report: &Report, echoes: socket::Counts) {
-        println!("\n{:<26} {:>8} {:>7} {:>6} {:>10} {:>10}", "phase", "sent", "failed", "cut", "p50", "p99");
+        let head = ["sent", "failed", "cut", "p50", "p99", "max"];
+        print(&format!("\n{}\n", line("phase", &head.map(str::to_owned))));
         for phase in &report.phases {
-            println!("{}", row(phase));
+            print(&format!("{}\n", row(phase)));
         }
         let total = report.total();
-        println!("{}", row(&total));
         let (idempotent, others) = (total.idempotent, total.others);
-        println!(
-            "\nidempotent: {} sent, {} failed, {} cut · orders (POST): {} sent, {} failed, {} cut",
-            idempotent.sent, idempotent.failed, idempotent.cut, others.sent, others.failed, others.cut
-        );
-        println!(
-            "WebSocket:  {} texts sent, {} echoed, {} connections moved politely, {} cut",
+        print(&format!(
+            "{}\n\nidempotent: {} sent, {} failed, {} cut · orders (POST): {} sent, {} failed, {} cut\n",
+            row(&total),
+            idempotent.sent,
+            idempotent.failed,
+            idempotent.cut,
+            others.sent,
+            others.failed,
+            others.cut
+        ));
+        print(&format!(
+            "WebSocket:  {} texts sent, {} echoed, {} connections moved politely, {} cut\n",
             echoes.sent, echoes.echoed, echoes.moved, echoes.cut
-        );
+        ));
         for phase in &report.phases {
             for words in &phase.failures {
-                println!("  {}: {}", phase.name, words.trim_end());
+                print(&format!("  {}: {}\n", phase.name, words.trim_end()));
             }
         }
+    }
+
+    /// Where the shop is while it stays up.
+    pub fn invitation(&self, url: &str) {
+        print(&format!("\nThe shop is up: {url}   (Ctrl-C takes it down)\n"));
+    }
+
+    /// The last word; whether everything held.
+    pub fn verdict(&self) -> bool {
+        match self.problems.as_slice() {
+            [] => print("\nEverything held.\n"),
+            problems => print(&format!("\nDid not hold:\n  {}\n", problems.join("\n  "))),
+        }
+        self.problems.is_empty()
     }
 
     /// All a person needs to find out why it failed.
@@ -84,33 +97,40 @@ impl Screen {
         if stage.api().version().is_ok() {
             self.status(stage);
         }
-        print!("{}", stage.log_tails(40));
+        print(&stage.log_tails(40));
     }
 
     fn status(&self, stage: &Stage) {
-        println!("\n--- mainstay status");
+        print("\n--- mainstay status\n");
         match stage.output(&["status"]) {
             Ok(output) => {
-                // Nothing better can be done about a terminal that is gone.
-                drop(std::io::stdout().write_all(&output.stdout));
-                drop(std::io::stdout().write_all(&output.stderr));
+                print(&String::from_utf8_lossy(&output.stdout));
+                print(&String::from_utf8_lossy(&output.stderr));
             }
-            Err(error) => println!("{error:#}"),
+            Err(error) => print(&format!("{error:#}\n")),
         }
     }
 }
 
+/// A terminal that is gone cannot be told anything, and is no reason to leave what was started behind.
+fn print(text: &str) {
+    let mut out = std::io::stdout();
+    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+}
+
 fn row(phase: &Phase) -> String {
     let quantile = |share| phase.quantile(share).map_or_else(|| "–".to_owned(), millis);
-    format!(
-        "{:<26} {:>8} {:>7} {:>6} {:>10} {:>10}",
-        phase.name,
+    let counts = [
         phase.idempotent.sent + phase.others.sent,
         phase.idempotent.failed + phase.others.failed,
         phase.idempotent.cut + phase.others.cut,
-        quantile(0.5),
-        quantile(0.99)
-    )
+    ];
+    let [sent, failed, cut] = counts.map(|count| count.to_string());
+    line(&phase.name, &[sent, failed, cut, quantile(0.5), quantile(0.99), quantile(1.0)])
+}
+
+fn line(name: &str, [sent, failed, cut, p50, p99, max]: &[String; 6]) -> String {
+    format!("{name:<26} {sent:>8} {failed:>7} {cut:>6} {p50:>10} {p99:>10} {max:>10}")
 }
 
 fn millis(time: Duration) -> String {
@@ -134,7 +154,7 @@ mod tests {
         phase.add(false, Outcome::Failed("503".into()), Duration::ZERO);
         assert_eq!(
             row(&phase).split_whitespace().collect::<Vec<_>>(),
-            ["release", "2", "1", "0", "1.5", "ms", "1.5", "ms"]
+            ["release", "2", "1", "0", "1.5", "ms", "1.5", "ms", "1.5", "ms"]
         );
     }
 
@@ -143,6 +163,7 @@ mod tests {
         let mut screen = Screen::new();
         screen.check(true, "fine");
         screen.check(false, "the database stayed");
-        assert_eq!(screen.problems(), ["the database stayed"]);
+        assert_eq!(screen.problems, ["the database stayed"]);
+        assert!(!screen.verdict());
     }
 }

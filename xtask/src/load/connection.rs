@@ -5,7 +5,7 @@
 use super::Shot;
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
@@ -42,7 +42,7 @@ impl Pool {
     ///
     /// Errors: whatever kept the answer from being complete. A request that a kept connection could not even begin
     /// to send is not an error: it goes out on the next one.
-    pub async fn send(&self, request: Request<Full<Bytes>>, is_fresh: bool) -> Result<(StatusCode, Bytes), Broken> {
+    pub async fn send(&self, request: Request<Full<Bytes>>, is_fresh: bool) -> Result<Response<Bytes>, Broken> {
         let mut request = request;
         if !is_fresh {
             while let Some(mut kept) = self.take() {
@@ -66,7 +66,8 @@ impl Pool {
         let sent = self.send(shot.request(host)?, false);
         let answer =
             tokio::time::timeout(patience, sent).await.with_context(|| format!("no answer within {patience:?}"))?;
-        answer.map_err(|(Broken::Before(error) | Broken::Within(error))| error)
+        let answer = answer.map_err(|(Broken::Before(error) | Broken::Within(error))| error)?;
+        Ok((answer.status(), answer.into_body()))
     }
 
     async fn connect(&self) -> anyhow::Result<SendRequest<Full<Bytes>>> {
@@ -82,7 +83,7 @@ impl Pool {
         &self,
         answer: http::Response<hyper::body::Incoming>,
         connection: SendRequest<Full<Bytes>>,
-    ) -> Result<(StatusCode, Bytes), Broken> {
+    ) -> Result<Response<Bytes>, Broken> {
         let (head, body) = answer.into_parts();
         let body = body.collect().await.with_context(|| format!("body of an answer {}", head.status));
         let body = body.map_err(Broken::Within)?.to_bytes();
@@ -90,7 +91,7 @@ impl Pool {
         if !says_close {
             self.keep(connection);
         }
-        Ok((head.status, body))
+        Ok(Response::from_parts(head, body))
     }
 
     fn take(&self) -> Option<SendRequest<Full<Bytes>>> {

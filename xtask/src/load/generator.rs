@@ -2,8 +2,8 @@
 
 use super::connection::{Broken, Pool};
 use super::{Outcome, Phase, Report, Shot};
-use crate::machine::wait_for;
-use anyhow::Context as _;
+use crate::machine::{pause, wait_for};
+use anyhow::{Context as _, ensure};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -117,11 +117,14 @@ impl Sending {
             Err(_) => (Outcome::Failed(format!("{what}: no answer within {:?}", self.patience)), None),
             Ok(Err(Broken::Before(error))) => (Outcome::Failed(format!("{what}: {error:#}")), None),
             Ok(Err(Broken::Within(error))) => (Outcome::Cut(format!("{what}: {error:#}")), None),
-            Ok(Ok((status, body))) if status.as_u16() >= 400 => {
-                let text = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
-                (Outcome::Failed(format!("{what}: {status} {text}")), None)
+            Ok(Ok(answer)) if answer.status().as_u16() >= 400 => {
+                let text = String::from_utf8_lossy(&answer.body()[..answer.body().len().min(200)]).into_owned();
+                (Outcome::Failed(format!("{what}: {} {text}", answer.status())), None)
             }
-            Ok(Ok((_, body))) => (Outcome::Answered, self.shot.label.and_then(|read| read(&body))),
+            Ok(Ok(answer)) => match self.shot.judge(&answer) {
+                Ok(label) => (Outcome::Answered, label),
+                Err(why) => (Outcome::Failed(format!("{what}: {why}")), None),
+            },
         }
     }
 }
@@ -140,6 +143,23 @@ impl Running {
             let (_, before) = report.phases.split_last().expect("a load begins with a phase");
             Ok(before.iter().all(Phase::is_settled).then_some(()))
         })
+    }
+
+    /// Waits until so many idempotent requests have ended.
+    ///
+    /// Errors: the load ended before, or sends far more slowly than it was told to.
+    pub fn wait_for_idempotent(&self, wanted: u64, patience: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let sent = self.so_far().idempotent().sent;
+            if sent >= wanted {
+                return Ok(());
+            }
+            let is_over = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+            ensure!(!is_over, "the load ended after {sent} of {wanted} requests");
+            ensure!(Instant::now() < deadline, "{sent} of {wanted} requests were sent within {patience:?}");
+            pause(Duration::from_millis(200))?;
+        }
     }
 
     /// The figures so far.

@@ -15,11 +15,16 @@ pub use generator::{Load, Running};
 pub use report::{Outcome, Phase, Report};
 
 use bytes::Bytes;
-use http::{Method, Request, header};
+use http::{Method, Request, Response, header};
 use http_body_util::Full;
 
 /// Reads a word out of an answer, none if it has none.
 pub type Label = fn(&[u8]) -> Option<String>;
+
+/// The media type of what an application programming interface answers.
+pub const JSON: &str = "application/json";
+/// The media type of pages.
+pub const HTML: &str = "text/html";
 
 /// One request to send.
 #[derive(Debug, Clone)]
@@ -30,19 +35,39 @@ pub struct Shot {
     pub path: String,
     /// A JSON body, empty for none.
     pub body: Bytes,
-    /// Reads a label out of the answer that is counted per phase: which version answered, say.
+    /// The media type that an answer must have: a page in place of an answer is a failure, whatever its status.
+    pub media: Option<&'static str>,
+    /// Reads a label out of the answer that is counted per phase: which version answered, say. One without is a failure.
     pub label: Option<Label>,
 }
 
 impl Shot {
     /// `GET path`.
     pub fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::GET, path: path.into(), body: Bytes::new(), label: None }
+        Self { method: Method::GET, path: path.into(), body: Bytes::new(), media: None, label: None }
     }
 
     /// `method path` with a JSON text.
     pub fn with_json(method: Method, path: impl Into<String>, json: impl Into<Bytes>) -> Self {
-        Self { method, path: path.into(), body: json.into(), label: None }
+        Self { method, path: path.into(), body: json.into(), media: None, label: None }
+    }
+
+    /// The same, answered with this media type.
+    pub fn of(self, media: &'static str) -> Self {
+        Self { media: Some(media), ..self }
+    }
+
+    /// Why an answer below 400 is none to this request; else its label, if it is to have one.
+    pub fn judge(&self, answer: &Response<Bytes>) -> Result<Option<String>, String> {
+        let media =
+            answer.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("nothing");
+        if let Some(wanted) = self.media
+            && media.split(';').next().map(str::trim) != Some(wanted)
+        {
+            return Err(format!("{} of {media}, not of {wanted}", answer.status()));
+        }
+        let Some(read) = self.label else { return Ok(None) };
+        read(answer.body()).map(Some).ok_or_else(|| format!("{} without what was asked for", answer.status()))
     }
 
     /// The request on the wire.

@@ -1,7 +1,7 @@
 //! What a load was answered with: counts and latencies per phase.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Failures are counted all, and kept in words up to this many per phase.
 const MOST_WORDS: usize = 5;
@@ -43,6 +43,8 @@ pub struct Phase {
     pub failures: Vec<String>,
     /// How often each label was seen in answers.
     pub labels: BTreeMap<String, u64>,
+    /// When the last failure or cut was known.
+    pub last_loss: Option<Instant>,
     /// Due time to complete answer, of those answered.
     latencies: Vec<Duration>,
 }
@@ -68,9 +70,15 @@ impl Phase {
                 words
             }
         };
+        self.last_loss = Some(Instant::now());
         if self.failures.len() < MOST_WORDS {
             self.failures.push(words);
         }
+    }
+
+    /// Requests that failed or were cut.
+    pub fn lost(&self) -> u64 {
+        self.idempotent.failed + self.idempotent.cut + self.others.failed + self.others.cut
     }
 
     /// Whether every request has ended.

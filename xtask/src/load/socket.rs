@@ -131,6 +131,18 @@ pub struct Counts {
     pub cut: u64,
 }
 
+impl Counts {
+    /// What came after `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            sent: self.sent - before.sent,
+            echoed: self.echoed - before.echoed,
+            moved: self.moved - before.moved,
+            cut: self.cut - before.cut,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Tally {
     sent: AtomicU64,

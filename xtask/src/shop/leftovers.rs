@@ -1,47 +1,34 @@
-//! What a run leaves on the machine beside its processes: mounts, network namespaces, control groups, links, rules.
+//! What a run leaves on the machine beside its processes: mounts (network namespaces are held by some), links, control
+//! groups, rules.
 //!
-//! The machine is read before and after; what is new and ours is left over. Others may use the machine meanwhile, so
-//! only names that Mainstay gives count, and mounts below the stage's folder.
+//! Others may use the machine meanwhile, Mainstay's own tests among them: only names that this run's daemon gives count,
+//! and mounts below the stage's folder.
 
-use crate::machine::Process;
-use anyhow::Context as _;
-use std::collections::BTreeSet;
+use crate::machine::{Process, complain};
+use anyhow::{Context as _, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What names of ours have in them.
-const OURS: &[&str] = &["mainstay", "shop", "ms-", "ms_"];
-
-/// Things of ours on the machine, one line each.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Machine(BTreeSet<String>);
-
-impl Machine {
-    /// Reads the machine.
-    pub fn read(stage: &Path) -> anyhow::Result<Self> {
-        let mut found = BTreeSet::new();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").context("read the mounts")?;
-        let below = mounts.lines().filter_map(mount_point).filter(|at| Path::new(at).starts_with(stage));
-        found.extend(below.map(|at| format!("mount {at}")));
-        for folder in ["/run/netns", "/var/run/netns"] {
-            found
-                .extend(names(folder).into_iter().filter(|name| is_ours(name)).map(|name| format!("namespace {name}")));
-        }
-        found.extend(names("/sys/class/net").into_iter().map(|name| format!("link {name}")));
-        found.extend(groups(Path::new("/sys/fs/cgroup"), 4).into_iter().map(|name| format!("control group {name}")));
-        found.extend(rules()?.into_iter().map(|name| format!("nft {name}")));
-        Ok(Self(found))
-    }
-
-    /// What is here and was not there before.
-    pub fn since(&self, before: &Self) -> Vec<String> {
-        self.0.difference(&before.0).cloned().collect()
-    }
+/// What is there of the daemon with this run folder, one line each.
+pub fn of(stage: &Path, run: &Path) -> anyhow::Result<Vec<String>> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").context("read the mounts")?;
+    let below = mounts.lines().filter_map(mount_point).filter(|at| Path::new(at).starts_with(stage));
+    let mut found: Vec<String> = below.map(|at| format!("mount {at}")).collect();
+    let tag = tag(run);
+    let (links, name) = (format!("ms{tag}"), format!("mainstay-{tag}"));
+    let ours = names("/sys/class/net").into_iter().filter(|link| link.starts_with(&links));
+    found.extend(ours.map(|link| format!("link {link}")));
+    found.extend(
+        groups(Path::new("/sys/fs/cgroup"), &name, 4).into_iter().map(|group| format!("control group {group}")),
+    );
+    found.extend(rules(&name)?.into_iter().map(|table| format!("nft {table}")));
+    Ok(found)
 }
 
-fn is_ours(name: &str) -> bool {
-    OURS.iter().any(|part| name.contains(part))
+/// What a daemon with a run folder of its own has in its names.
+fn tag(run: &Path) -> String {
+    blake3::hash(run.as_os_str().as_encoded_bytes()).to_hex().chars().take(3).collect()
 }
 
 /// The fifth field, with the blanks that the kernel wrote as `\040`.
@@ -55,8 +42,8 @@ fn names(folder: impl AsRef<Path>) -> Vec<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Control groups of ours, down to `depth` folders.
-fn groups(folder: &Path, depth: usize) -> Vec<String> {
+/// Control groups of this name, down to `depth` folders.
+fn groups(folder: &Path, wanted: &str, depth: usize) -> Vec<String> {
     let mut found = Vec::new();
     for name in names(folder) {
         let path = folder.join(&name);
@@ -64,21 +51,23 @@ fn groups(folder: &Path, depth: usize) -> Vec<String> {
         if !path.is_dir() || path.is_symlink() {
             continue;
         }
-        if is_ours(&name) {
+        if name == wanted {
             found.push(path.display().to_string());
         }
         if depth > 1 {
-            found.extend(groups(&path, depth - 1));
+            found.extend(groups(&path, wanted, depth - 1));
         }
     }
     found
 }
 
-/// Tables of ours in the machine's own network namespace.
-fn rules() -> anyhow::Result<Vec<String>> {
+/// Tables of this name in the machine's own network namespace.
+fn rules(name: &str) -> anyhow::Result<Vec<String>> {
     let output = Command::new("nft").args(["list", "tables"]).output().context("run nft list tables")?;
+    // Nothing read is not nothing there.
+    ensure!(output.status.success(), "nft list tables: {}", String::from_utf8_lossy(&output.stderr).trim());
     let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().filter(|line| is_ours(line)).map(str::to_owned).collect())
+    Ok(text.lines().filter(|line| line.ends_with(name)).map(str::to_owned).collect())
 }
 
 /// Processes that hold something below a folder open, or run a program there.
@@ -100,7 +89,7 @@ pub fn unmount_below(folder: &Path) {
     let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return };
     for at in mounts.lines().rev().filter_map(mount_point).filter(|at| Path::new(at).starts_with(folder)) {
         if let Err(error) = rustix::mount::unmount(&at, rustix::mount::UnmountFlags::DETACH) {
-            eprintln!("could not unmount {at}: {error}");
+            complain(&format!("could not unmount {at}: {error}"));
         }
     }
 }
@@ -110,10 +99,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_difference_is_what_is_left_over() {
-        let machine = |lines: &[&str]| Machine(lines.iter().map(|line| (*line).to_owned()).collect());
-        let before = machine(&["link lo", "link gone"]);
-        assert_eq!(machine(&["link lo", "mount /x"]).since(&before), ["mount /x"]);
+    fn links_of_this_run_are_left_over_and_those_of_others_are_not() {
+        let (stage, run) = (Path::new("/nowhere"), Path::new("/nowhere/run"));
+        assert_eq!(tag(run).len(), 3);
+        assert_eq!(of(stage, run).unwrap(), Vec::<String>::new());
+        // A mount point of every machine stands for one that was left.
+        assert!(of(Path::new("/proc"), run).unwrap().contains(&"mount /proc".to_owned()));
     }
 
     #[test]
@@ -138,7 +129,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir_all(folder.path().join("cpu/mainstay/x")).unwrap();
         fs::create_dir_all(folder.path().join("cpu/other")).unwrap();
-        let found = groups(folder.path(), 4);
+        let found = groups(folder.path(), "mainstay", 4);
         assert_eq!(found, [folder.path().join("cpu/mainstay").display().to_string()]);
     }
 }

@@ -9,14 +9,14 @@ mod leftovers;
 mod programs;
 
 pub use api::{Api, StackStatus, counts};
-pub use leftovers::Machine;
 pub use programs::{Profile, build, executable};
 
-use crate::machine::{Process, free_port, is_interrupted, wait_for};
+use crate::machine::{Process, complain, free_port, is_interrupted, take_interrupt, wait_for};
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -61,6 +61,8 @@ struct Status {
 pub struct Replica {
     /// What holds it.
     pub shim: Process,
+    /// The same program inside, as its first process.
+    pub init: Option<Process>,
     /// The program itself.
     pub workload: Process,
 }
@@ -127,7 +129,11 @@ impl Stage {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(arguments).current_dir(&self.project_folder).stdin(Stdio::null());
+        // A project's files read the environment: what a caller happens to have set would change what is shown.
+        command.env_clear();
+        let kept = std::env::vars_os().filter(|(name, _)| is_passed_on(&name.to_string_lossy()));
         command
+            .envs(kept)
             .env("MAINSTAY_STATE", self.path("state"))
             .env("MAINSTAY_RUN", self.path("run"))
             .env("MAINSTAY_SOCKET", self.path("run/mainstay.sock"))
@@ -153,7 +159,7 @@ impl Stage {
         let command = self.command(arguments);
         let mut behind = Command::new("nice");
         behind.args(["-n", "19"]).arg(command.get_program()).args(arguments);
-        behind.current_dir(&self.project_folder).stdin(Stdio::null());
+        behind.current_dir(&self.project_folder).stdin(Stdio::null()).env_clear();
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => behind.env(name, value),
@@ -209,7 +215,7 @@ impl Stage {
             self.seen.extend(status.workload.and_then(alive));
             let id = status.name.rsplit('/').next().unwrap_or_default().to_owned();
             if let (Some(shim), Some(workload)) = (alive(status.shim), status.workload.and_then(alive)) {
-                found.insert(id, Replica { shim, workload });
+                found.insert(id, Replica { shim, init: status.init.and_then(alive), workload });
             }
         }
         Ok(found)
@@ -239,6 +245,8 @@ impl Stage {
         let mut command = self.command(&["serve"]);
         command.stdout(log.try_clone()?).stderr(log);
         self.reap();
+        // Ctrl-C is for whoever started it: the daemon ends when it is told to.
+        command.process_group(0);
         self.daemon = Some(command.spawn().context("start mainstay serve")?);
         wait_for("the daemon to answer", Duration::from_secs(10), || self.api().version().map(Some))?;
         self.daemon()?;
@@ -282,6 +290,13 @@ impl Stage {
         text
     }
 
+    /// What of ours is still on the machine, in words.
+    pub fn leftovers(&self) -> anyhow::Result<Vec<String>> {
+        let mut found = leftovers::of(self.folder.path(), &self.path("run"))?;
+        found.extend(self.survivors().into_iter().map(|process| format!("process {}", process.pid)));
+        Ok(found)
+    }
+
     /// Processes of ours that still run.
     pub fn survivors(&self) -> Vec<Process> {
         let mut alive: BTreeSet<_> = self.seen.iter().copied().filter(|process| process.is_alive()).collect();
@@ -295,8 +310,30 @@ impl Stage {
         self.folder.path()
     }
 
-    /// Takes away whatever is left, without asking the daemon. For the way out after a failure.
+    /// Takes away whatever is left: as an operator would, and then by force. For the way out after a failure; after
+    /// [`Stage::strike`] nothing is left to do.
     pub fn clear(&mut self) {
+        // Without state there never was a daemon, and without processes there is nothing it could end.
+        if self.path("state").exists() && !self.survivors().is_empty() {
+            // Whoever interrupted what was under way wants this done.
+            take_interrupt();
+            if let Err(error) = self.strike_after_failure() {
+                complain(&format!("could not take it down properly: {error:#}"));
+            }
+        }
+        self.clear_by_force();
+    }
+
+    fn strike_after_failure(&mut self) -> anyhow::Result<()> {
+        drop(self.replicas());
+        if self.daemon().is_err() {
+            self.start_daemon()?;
+        }
+        self.strike()
+    }
+
+    /// Without asking the daemon.
+    fn clear_by_force(&mut self) {
         // Whoever is not remembered yet is looked up a last time; without daemon there is nobody to look up.
         drop(self.daemon());
         drop(self.replicas());
@@ -305,7 +342,7 @@ impl Stage {
             self.survivors().into_iter().partition(|process| is_program(*process, &self.binary));
         for process in ours.into_iter().chain(others) {
             if let Err(error) = process.kill() {
-                eprintln!("could not end process {}: {error:#}", process.pid);
+                complain(&format!("could not end process {}: {error:#}", process.pid));
             }
         }
         self.reap();
@@ -313,9 +350,25 @@ impl Stage {
     }
 
     /// Leaves the folder for a look at it.
-    pub fn keep(self) -> PathBuf {
-        self.folder.keep()
+    pub fn keep(&mut self) -> &Path {
+        self.folder.disable_cleanup(true);
+        self.folder.path()
     }
+}
+
+impl Drop for Stage {
+    /// Whatever happens: also when somebody gives up on the way, or panics.
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// Whether a variable of the caller is for building and finding programs, and no setting of Mainstay or a project.
+fn is_passed_on(name: &str) -> bool {
+    const NAMES: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "TERM", "TMPDIR", "LANG"];
+    const BEGINNINGS: &[&str] = &["CARGO_", "RUSTUP_", "RUSTC", "RUSTFLAGS", "LC_", "SSL_CERT_"];
+    let is_proxy = name.to_ascii_lowercase().ends_with("_proxy");
+    is_proxy || NAMES.contains(&name) || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
 }
 
 /// What a command printed, or, after any exit code but 0, all it said as an error.
@@ -391,6 +444,17 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_the_caller_reach_no_project() {
+        for name in ["PATH", "CARGO_HOME", "RUSTUP_TOOLCHAIN", "RUSTC_WORKSPACE_WRAPPER", "HTTPS_PROXY", "no_proxy"] {
+            assert!(is_passed_on(name), "{name}");
+        }
+        for name in ["DOMAIN", "LOG_LEVEL", "WORKER_CALLS_PER_SECOND", "MAINSTAY_STATE", "FAULT_SLOW_MS", "SHOP_TARGET"]
+        {
+            assert!(!is_passed_on(name), "{name}");
+        }
+    }
+
+    #[test]
     fn replicas_are_found_where_their_shims_wrote_them_down() {
         let root = tempfile::tempdir().unwrap();
         let shop = root.path().join("examples/shop");
@@ -399,14 +463,19 @@ mod tests {
         let mut stage = Stage::set(root.path(), "/bin/true".into()).unwrap();
         assert!(stage.replicas().unwrap().is_empty());
 
-        let me = std::process::id();
+        let mut program = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = program.id();
         let replica = stage.path("run/shop@development/api.1");
         fs::create_dir_all(&replica).unwrap();
         let status = serde_json::json!({
-            "name": "shop@development/api.1", "shim": { "pid": me }, "workload": { "pid": me }
+            "name": "shop@development/api.1", "shim": { "pid": pid }, "workload": { "pid": pid }
         });
         fs::write(replica.join("status"), status.to_string()).unwrap();
         let found = stage.replicas().unwrap();
-        assert_eq!(found["api.1"].workload.pid, i32::try_from(me).unwrap());
+        assert_eq!(found["api.1"].workload.pid, i32::try_from(pid).unwrap());
+
+        // Whoever is remembered does not outlive the stage.
+        drop(stage);
+        assert!(!program.wait().unwrap().success());
     }
 }

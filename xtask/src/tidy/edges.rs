@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! model ← declare, plan ← engine ← engines/* ← mainstay
-//!       ← store, probe ← apply ← server ← mainstay     runtime, shim, edge: know (next to) nobody
+//!       ← store, probe, apply ← server ← mainstay      runtime, shim, edge: know nobody
 //! ```
 
 use super::Finding;
@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mainstay-plan", &["mainstay-model"]),
     ("mainstay-runtime", &[]),
     ("mainstay-shim", &[]),
-    ("mainstay-edge", &["mainstay-runtime"]),
+    ("mainstay-edge", &[]),
     ("mainstay-engine", &["mainstay-model", "mainstay-plan"]),
     ("mainstay-store", &["mainstay-model", "mainstay-plan", "mainstay-runtime"]),
     ("mainstay-probe", &["mainstay-model", "mainstay-plan", "mainstay-runtime"]),
@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "mainstay-engine-process",
         &["mainstay-model", "mainstay-plan", "mainstay-engine", "mainstay-runtime", "mainstay-shim"],
     ),
-    ("mainstay-apply", &["mainstay-model", "mainstay-plan", "mainstay-engine", "mainstay-store", "mainstay-runtime"]),
+    ("mainstay-apply", &["mainstay-model", "mainstay-plan", "mainstay-engine", "mainstay-runtime"]),
     (
         "mainstay-server",
         &[
@@ -44,19 +44,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "mainstay-model",
             "mainstay-declare",
-            "mainstay-plan",
             "mainstay-engine",
             "mainstay-engine-process",
-            "mainstay-apply",
-            "mainstay-store",
             "mainstay-edge",
-            "mainstay-probe",
             "mainstay-server",
             "mainstay-runtime",
-            "mainstay-shim",
         ],
     ),
-    ("mainstay-testkit", &["mainstay-model", "mainstay-plan", "mainstay-engine", "mainstay-runtime"]),
+    ("mainstay-testkit", &["mainstay-model", "mainstay-runtime"]),
     ("xtask", &[]),
 ];
 
@@ -76,6 +71,12 @@ pub struct Edge {
     kind: Option<String>,
     /// Its folder, when it is ours.
     path: Option<String>,
+}
+
+impl Edge {
+    fn is_test(&self) -> bool {
+        self.kind.as_deref() == Some("dev")
+    }
 }
 
 /// A crate and its dependencies.
@@ -103,8 +104,7 @@ fn check_package(package: &Package) -> Vec<Finding> {
     };
     let is_core = CORE.contains(name);
     let wrong = |edge: &&Edge| {
-        let is_test = edge.kind.as_deref() == Some("dev");
-        match (edge.path.is_some(), is_test) {
+        match (edge.path.is_some(), edge.is_test()) {
             (true, false) => !allowed.contains(&edge.name.as_str()),
             // Tests may use what lies beside them, but nothing drags the whole binary in, and core stays core.
             (true, true) => {
@@ -120,7 +120,13 @@ fn check_package(package: &Package) -> Vec<Finding> {
         let what = format!("`{name}` must not use `{}`", edge.name);
         finding("forbidden dependency", what, "turn the arrow round: pass a value or a trait, or move the code")
     };
-    package.dependencies.iter().filter(wrong).map(describe).collect()
+    let mut findings: Vec<Finding> = package.dependencies.iter().filter(wrong).map(describe).collect();
+    let is_used = |other: &&str| package.dependencies.iter().any(|edge| edge.name == **other && !edge.is_test());
+    findings.extend(allowed.iter().filter(|other| !is_used(other)).map(|other| {
+        let what = format!("`{name}` may use `{other}` and does not");
+        finding("loose rule", what, "take it out of ALLOWED, xtask/src/tidy/edges.rs: what nobody needs is not allowed")
+    }));
+    findings
 }
 
 fn finding(rule: &'static str, what: String, cure: &'static str) -> Finding {
@@ -133,7 +139,8 @@ mod tests {
 
     fn check_one(name: &str, dependencies: serde_json::Value) -> Vec<String> {
         let metadata = serde_json::json!({ "packages": [{ "name": name, "dependencies": dependencies }] });
-        check(&read(&metadata).unwrap()).into_iter().map(|finding| finding.what).collect()
+        let findings = check(&read(&metadata).unwrap()).into_iter();
+        findings.filter(|finding| finding.rule != "loose rule").map(|finding| finding.what).collect()
     }
 
     fn ours(name: &str, kind: Option<&str>) -> serde_json::Value {
@@ -151,6 +158,18 @@ mod tests {
         assert_eq!(back, ["`mainstay-plan` must not use `mainstay-apply`"]);
         assert_eq!(check_one("mainstay-edge", ours("mainstay-model", None)).len(), 1);
         assert_eq!(check_one("mainstay-model", ours("mainstay-plan", Some("build"))).len(), 1);
+    }
+
+    #[test]
+    fn an_arrow_that_nobody_needs_is_not_allowed() {
+        let loose = |kind: Option<&str>| {
+            let dependencies = ours("mainstay-model", kind);
+            let metadata =
+                serde_json::json!({ "packages": [{ "name": "mainstay-plan", "dependencies": dependencies }] });
+            check(&read(&metadata).unwrap()).into_iter().map(|finding| finding.what).collect::<Vec<_>>()
+        };
+        assert_eq!(loose(None), Vec::<String>::new());
+        assert_eq!(loose(Some("dev")), ["`mainstay-plan` may use `mainstay-model` and does not"]);
     }
 
     #[test]

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 
 const PAGES: &str = "docs/errors";
 
-/// Codes without page, pages without code.
+/// What a page tells, in this order; each part begins a paragraph.
+const PARTS: [&str; 3] = ["**Cause.** ", "**Check.** ", "**Cure.** "];
+
+/// Codes without page, pages without code, pages that leave something out.
 pub fn check(files: &[File]) -> Vec<Finding> {
     let used = used(files);
     let pages: BTreeMap<&str, &Path> = files
@@ -32,7 +35,25 @@ pub fn check(files: &[File]) -> Vec<Finding> {
         what: format!("nothing says `{code}`"),
         cure: "take the page out; the code is never used again",
     });
-    unexplained.chain(unused).collect()
+    let mut findings: Vec<Finding> = unexplained.chain(unused).collect();
+    let is_page = |file: &&File| pages.values().any(|path| *path == file.path);
+    findings.extend(files.iter().filter(is_page).filter_map(check_page));
+    findings
+}
+
+/// The first thing that a page lacks: its heading, a part, or the parts' order.
+fn check_page(page: &File) -> Option<Finding> {
+    let heading = format!("# {}: ", page.path.file_stem()?.to_str()?);
+    let parts = page.text.lines().filter_map(|line| PARTS.iter().find(|part| line.starts_with(**part)));
+    let what = if !page.text.starts_with(&heading) {
+        format!("the page does not begin with `{heading}`")
+    } else if !parts.eq(PARTS.iter()) {
+        format!("the page has not each of `{}` once, in this order", PARTS.join("`, `"))
+    } else {
+        return None;
+    };
+    let cure = "write what happened, how to see it, what to do";
+    Some(Finding { file: page.path.clone(), line: 0, rule: "error page's parts", what, cure })
 }
 
 /// Codes in literals of sources (not of tests), each with its first place.
@@ -69,10 +90,27 @@ mod tests {
     // In two halves: whole codes would count as codes of this file.
     const CODE: &str = concat!("MS", "0107");
 
+    fn page(heading: &str, parts: &[&str]) -> File {
+        let text = format!("# {heading}: not found\n\n{}x\n", parts.join("x\n\n"));
+        file(&format!("docs/errors/{CODE}.md"), &text)
+    }
+
+    #[test]
+    fn a_page_tells_cause_check_and_cure_under_its_own_code() {
+        let what = |page: &File| check_page(page).map(|finding| finding.what);
+        assert_eq!(what(&page(CODE, &PARTS)), None);
+        for parts in [&["**Cause.** ", "**Cure.** "][..], &["**Check.** ", "**Cause.** ", "**Cure.** "]] {
+            let what = what(&page(CODE, parts)).unwrap();
+            assert!(what.starts_with("the page has not each of `**Cause.** `"), "{what}");
+        }
+        let other = concat!("MS", "0108");
+        assert_eq!(what(&page(other, &PARTS)), Some(format!("the page does not begin with `# {CODE}: `")));
+    }
+
     #[test]
     fn codes_and_pages_meet() {
         let source = file("crates/a/src/lib.rs", &format!("//! A.\nconst A: &str = \"{CODE}\";\n"));
-        let page = file(&format!("docs/errors/{CODE}.md"), "");
+        let page = page(CODE, &PARTS);
         assert_eq!(brief(&check(&[source])), ["crates/a/src/lib.rs:2 error without page"]);
         assert_eq!(brief(&check(&[page])), [format!("docs/errors/{CODE}.md:0 page without error")]);
     }
@@ -80,7 +118,7 @@ mod tests {
     #[test]
     fn both_together_are_fine_and_comments_do_not_count() {
         let source = file("crates/a/src/lib.rs", &format!("//! A.\nconst A: &str = \"{CODE}\";\n// MS9999\n"));
-        let page = file(&format!("docs/errors/{CODE}.md"), "");
+        let page = page(CODE, &PARTS);
         assert_eq!(brief(&check(&[source, page])), Vec::<String>::new());
     }
 }

@@ -23,6 +23,15 @@ pub fn check(files: &[File]) -> Vec<Finding> {
             findings.push(at("decision's number", what, "take the next free number"));
         }
         numbers.push(number);
+        let title = format!("# {}: ", if number == 0 { "NNNN".to_owned() } else { format!("{number:04}") });
+        if !file.text.starts_with(&title) {
+            let what = format!("`{}` is not the heading of {number:04}", file.text.lines().next().unwrap_or_default());
+            findings.push(at(
+                "decision's number",
+                what,
+                "begin with `# NNNN: what was decided`, with the file's number",
+            ));
+        }
         let is_missing = |part: &&&str| !file.text.lines().any(|line| line.strip_prefix("## ") == Some(**part));
         for part in PARTS.iter().filter(is_missing) {
             findings.push(at(
@@ -58,10 +67,12 @@ mod tests {
     use super::super::{brief, file};
     use super::*;
 
-    const TEXT: &str = "# A\n\n## Context\n\n## Decision\n\n## Consequences\n\n## What would change our mind\n";
+    const REST: &str = "\n\n## Context\n\n## Decision\n\n## Consequences\n\n## What would change our mind\n";
 
     fn check_names(names: &[&str]) -> Vec<String> {
-        let files: Vec<File> = names.iter().map(|name| file(&format!("docs/adr/{name}"), TEXT)).collect();
+        let title = |name: &str| if name.starts_with("0000") { "NNNN".to_owned() } else { name[..4].to_owned() };
+        let text = |name: &str| format!("# {}: a{REST}", title(name));
+        let files: Vec<File> = names.iter().map(|name| file(&format!("docs/adr/{name}"), &text(name))).collect();
         brief(&check(&files))
     }
 
@@ -74,8 +85,17 @@ mod tests {
     }
 
     #[test]
+    fn a_decision_is_headed_by_its_number() {
+        let files = [
+            file("docs/adr/0000-template.md", &format!("# NNNN: a{REST}")),
+            file("docs/adr/0001-b.md", &format!("# 0002: b{REST}")),
+        ];
+        assert_eq!(check(&files)[0].what, "`# 0002: b` is not the heading of 0001");
+    }
+
+    #[test]
     fn a_decision_has_its_parts() {
-        let files = [file("docs/adr/0000-a.md", "# A\n\n## Context\n\n## Decision\n\n## Consequences\n")];
+        let files = [file("docs/adr/0000-a.md", "# NNNN: a\n\n## Context\n\n## Decision\n\n## Consequences\n")];
         assert_eq!(check(&files)[0].what, "`## What would change our mind` is missing");
     }
 }

@@ -36,7 +36,11 @@ pub fn check(files: &[File], budget: &Budget) -> Vec<Finding> {
             }
         }
     }
-    findings.extend(long_functions(files, budget));
+    let functions: Vec<(&File, Function)> = sources(files)
+        .flat_map(|file| functions(&file.text).into_iter().map(move |function| (file, function)))
+        .collect();
+    findings.extend(too_many_over(&functions, budget.long_function_lines, budget.long_functions_per_thousand));
+    findings.extend(too_many_over(&functions, budget.usual_function_lines, budget.unusual_functions_per_thousand));
     findings
 }
 
@@ -45,27 +49,30 @@ pub fn shape(files: &[File], budget: &Budget) -> String {
     let modules = sources(files).count();
     let functions: Vec<Function> = sources(files).flat_map(|file| functions(&file.text)).collect();
     let long = functions.iter().filter(|function| function.lines > budget.long_function_lines).count();
-    format!("{modules} modules, {} functions ({long} over {} lines)", functions.len(), budget.long_function_lines)
+    let unusual = functions.iter().filter(|function| function.lines > budget.usual_function_lines).count();
+    format!(
+        "{modules} modules, {} functions ({unusual} over {} lines, {long} over {})",
+        functions.len(),
+        budget.usual_function_lines,
+        budget.long_function_lines
+    )
 }
 
 fn sources(files: &[File]) -> impl Iterator<Item = &File> {
     files.iter().filter(|file| file.is_rust() && !file.is_test())
 }
 
-/// All long functions, once there are more than the budget's share.
-fn long_functions(files: &[File], budget: &Budget) -> Vec<Finding> {
-    let all: Vec<(&File, Function)> = sources(files)
-        .flat_map(|file| functions(&file.text).into_iter().map(move |function| (file, function)))
-        .collect();
-    let long: Vec<_> = all.iter().filter(|(_, function)| function.lines > budget.long_function_lines).collect();
-    if long.len() * 1000 <= all.len() * budget.long_functions_per_thousand {
+/// All functions of more than so many lines, once there are more than so many per thousand.
+fn too_many_over(all: &[(&File, Function)], lines: usize, per_thousand: usize) -> Vec<Finding> {
+    let long: Vec<_> = all.iter().filter(|(_, function)| function.lines > lines).collect();
+    if long.len() * 1000 <= all.len() * per_thousand {
         return Vec::new();
     }
     let describe = |(file, function): &&(&File, Function)| Finding {
         file: file.path.clone(),
         line: function.line,
         rule: "long function",
-        what: format!("{} lines, and more than {} ‰ are long", function.lines, budget.long_functions_per_thousand),
+        what: format!("{} lines, and more than {per_thousand} ‰ have over {lines}", function.lines),
         cure: "name its steps as functions",
     };
     long.iter().map(describe).collect()
@@ -136,8 +143,15 @@ mod tests {
     use super::super::{brief, file};
     use super::*;
 
-    const BUDGET: Budget =
-        Budget { locked_packages: 1, module_lines: 10, long_function_lines: 3, long_functions_per_thousand: 500 };
+    const BUDGET: Budget = Budget {
+        locked_packages: 1,
+        shop_packages: 1,
+        module_lines: 10,
+        usual_function_lines: 2,
+        unusual_functions_per_thousand: 1000,
+        long_function_lines: 3,
+        long_functions_per_thousand: 500,
+    };
 
     fn check_text(text: &str) -> Vec<String> {
         brief(&check(&[file("crates/a/src/b.rs", text)], &BUDGET))
@@ -178,5 +192,8 @@ mod tests {
         let long = "fn a() {\n    1;\n    2;\n}\n";
         assert_eq!(check_text(&format!("//! A.\n{long}fn b() {{}}\n")), Vec::<String>::new());
         assert_eq!(check_text(&format!("//! A.\n{long}")), ["crates/a/src/b.rs:2 long function"]);
+        let strict = Budget { long_function_lines: 9, unusual_functions_per_thousand: 100, ..BUDGET };
+        let files = [file("crates/a/src/b.rs", &format!("//! A.\n{long}"))];
+        assert_eq!(check(&files, &strict)[0].what, "4 lines, and more than 100 ‰ have over 2");
     }
 }

@@ -9,9 +9,36 @@ const EMPTY_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "common", "
 /// Where people keep checkouts. Written in two halves, so that this file passes its own rule.
 const PLACES: &[&str] = &[concat!("/wo", "rk/"), concat!("/Use", "rs/")];
 
+/// Who may look beside the checkout: other people's Compose files are not ours to keep here.
+const MAY_LEAVE: &[&str] = &["crates/declare/tests/corpus.rs"];
+
 /// Findings in all files.
 pub fn check(files: &[File]) -> Vec<Finding> {
-    files.iter().flat_map(|file| named(file).into_iter().chain(placed(file))).collect()
+    let crates: Vec<&Path> = files.iter().filter(|file| file.path.ends_with("Cargo.toml")).map(folder).collect();
+    files.iter().flat_map(|file| named(file).into_iter().chain(placed(file)).chain(strayed(file, &crates))).collect()
+}
+
+fn folder(file: &File) -> &Path {
+    file.path.parent().unwrap_or(Path::new(""))
+}
+
+/// Paths from a crate's own folder that climb out of the repository.
+fn strayed(file: &File, crates: &[&Path]) -> Vec<Finding> {
+    let own = file.path.ancestors().skip(1).find(|folder| crates.contains(folder));
+    let is_judged = file.is_rust() && !MAY_LEAVE.iter().any(|path| file.path == Path::new(path));
+    let (true, Some(own)) = (is_judged, own) else { return Vec::new() };
+    let depth = own.components().count();
+    let is_stray = |line: &str| line.contains("CARGO_MANIFEST_DIR") && line.matches("..").count() > depth;
+    let lines = file.text.lines().enumerate().filter(|(_, line)| is_stray(line));
+    lines
+        .map(|(n, line)| Finding {
+            file: file.path.clone(),
+            line: n + 1,
+            rule: "path out of the repository",
+            what: format!("`{}` leaves the repository", line.trim()),
+            cure: "put what it reads into the repository",
+        })
+        .collect()
 }
 
 fn named(file: &File) -> Option<Finding> {
@@ -51,6 +78,17 @@ mod tests {
         assert_eq!(check("crates/a/src/utils.rs"), ["crates/a/src/utils.rs:0 empty name"]);
         assert_eq!(check("crates/common/src/lib.rs"), ["crates/common/src/lib.rs:0 empty name"]);
         assert_eq!(check("crates/a/src/utilisation.rs"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn paths_that_climb_out_of_the_repository_are_found() {
+        let check = |path: &str| {
+            let line = format!("const A: &str = concat!(env!(\"CARGO_MANIFEST_DIR\"), \"{path}\");\n");
+            let files = [file("Cargo.toml", ""), file("crates/a/Cargo.toml", ""), file("crates/a/tests/b.rs", &line)];
+            brief(&check(&files))
+        };
+        assert_eq!(check("/../../docs"), Vec::<String>::new());
+        assert_eq!(check("/../../../data"), ["crates/a/tests/b.rs:1 path out of the repository"]);
     }
 
     #[test]

@@ -115,7 +115,7 @@ pub fn project(
     for (names, kind) in [
         (policy.recipes.iter().map(|(n, v)| (n, v.span)).collect::<Vec<_>>(), Kind::Service),
         (policy.probes.iter().map(|(n, v)| (n, v.span)).collect(), Kind::Service),
-        (policy.direct.iter().map(|(n, v)| (n, v.span)).collect(), Kind::Service),
+        (policy.services.iter().map(|(n, v)| (n, v.span)).collect(), Kind::Service),
         (policy.replicas.iter().map(|(n, v)| (n, v.span)).collect(), Kind::Service),
     ] {
         references.extend(names.into_iter().map(|(name, at)| Reference { kind, name: name.clone(), at }));

@@ -93,7 +93,8 @@ impl<'a> ServiceReader<'a> {
         let runs = self.runs(entry, map, image.clone(), recipe).unwrap_or(Runs::BuildOnly);
         let mode = self.mode(deploy);
         let replicas = self.replicas(name, map, deploy, mode);
-        let direct = self.policy.direct.get(name).map(|direct| direct.value);
+        let rules = self.policy.services.get(name);
+        let direct = rules.and_then(|rules| rules.value.direct);
         let is_static = matches!(runs, Runs::Static { .. });
         let direct = !is_static && direct.unwrap_or(is_store && replicas == 1 && recipe.is_none());
         let once = matches!(mode, Mode::Job | Mode::GlobalJob) || self.completed.contains(name);
@@ -112,7 +113,9 @@ impl<'a> ServiceReader<'a> {
             model::probe::Check::Http { port, .. } | model::probe::Check::Tcp { port } => Some(port).filter(|p| *p > 0),
             model::probe::Check::Command { .. } => None,
         }));
-        let update = self.update(deploy, &probes, replicas, direct);
+        let ready_within = rules.and_then(|rules| rules.value.ready_within);
+        let mut update = self.update(deploy, &probes, replicas, direct);
+        update.deadline = ready_within.unwrap_or(update.deadline);
         let depends_on = self.depends_on(map);
         let restart = self.restart(map, deploy);
         let template = Arc::new(self.template(map, deploy, runs, recipe));

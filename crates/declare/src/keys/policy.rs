@@ -69,6 +69,7 @@ const ROWS: &[Row] = &[
     ("services", Honoured),
     ("services.*", Honoured),
     ("services.*.direct", Honoured),
+    ("services.*.ready_within", Honoured),
     ("releases", NotYet("every release is rolling, start-first: remove it")),
     ("objectives", NotYet(LATER)),
     ("scale", NotYet("write `deploy.replicas`, or `environments.<name>.replicas`")),

@@ -3,7 +3,7 @@
 use crate::{leftovers, processes};
 use model::ContentDigest;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -33,6 +33,8 @@ pub struct Web<'a> {
     pub command: Vec<&'a str>,
     pub replicas: u32,
     pub probe: &'a str,
+    /// How long a replica may take to become ready.
+    pub ready_within: &'a str,
 }
 
 const PROBE: &str = "{ http: /, port: 3000, interval: 500ms, timeout: 2s, start_interval: 50ms, start_period: 10s }";
@@ -40,12 +42,12 @@ const PROBE: &str = "{ http: /, port: 3000, interval: 500ms, timeout: 2s, start_
 impl Web<'_> {
     /// The web server with two replicas.
     pub fn version(version: &str) -> Web<'_> {
-        Web { command: vec!["perl", "/app/server.pl", "3000", version], replicas: 2, probe: PROBE }
+        Web { command: vec!["perl", "/app/server.pl", "3000", version], replicas: 2, probe: PROBE, ready_within: "2m" }
     }
 
     /// Something else in its place.
     pub fn of<'a>(command: &[&'a str]) -> Web<'a> {
-        Web { command: command.to_vec(), replicas: 1, probe: PROBE }
+        Web { command: command.to_vec(), replicas: 1, probe: PROBE, ready_within: "2m" }
     }
 
     pub fn replicas(self, replicas: u32) -> Self {
@@ -115,7 +117,7 @@ impl Hut {
 
     /// With more keys of the service.
     pub fn declare_with(&self, web: &Web<'_>, keys: &str) {
-        let (high, low) = (160 + (self.tag >> 8), self.tag & 0xff);
+        let [_, high, low, _] = subnet(self.tag).octets();
         let command = format!("{:?}", web.command);
         let compose = format!(
             "name: hut
@@ -152,8 +154,11 @@ processes:
 probes:
   web:
     ready: {probe}
+services:
+  web: {{ ready_within: {ready_within} }}
 ",
             probe = web.probe,
+            ready_within = web.ready_within,
         );
         self.write("compose.yaml", &compose);
         self.write("mainstay.yaml", &policy);
@@ -335,10 +340,11 @@ fn claim(folder: &Path) -> (u16, PathBuf) {
     // Tests are processes or threads; numbers of processes that run at the same time lie close together.
     let first = std::process::id().wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed).wrapping_mul(512));
     let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let routes = std::fs::read_to_string("/proc/net/route").unwrap();
     let tag = (0..4096)
         .map(|step| u16::try_from(first.wrapping_add(step * 64) & 0xfff).unwrap())
-        .find(|tag| is_free(ports(*tag).0) && is_free(ports(*tag).1))
-        .expect("ports are free");
+        .find(|tag| is_free(ports(*tag).0) && is_free(ports(*tag).1) && !is_routed(&routes, subnet(*tag)))
+        .expect("no two ports and subnet of 10.160.0.0/12 are free on this machine");
     let names = (0_u32..).map(|number| folder.join(format!("run-{number}")));
     let wanted = format!("{tag:03x}");
     let matches =
@@ -346,7 +352,31 @@ fn claim(folder: &Path) -> (u16, PathBuf) {
     (tag, names.into_iter().find(matches).expect("one in 4096"))
 }
 
+/// The network of the hut's services, 256 addresses long.
+fn subnet(tag: u16) -> Ipv4Addr {
+    let [high, low] = tag.to_be_bytes();
+    Ipv4Addr::new(10, 160 + high, low, 0)
+}
+
+/// Whether the machine has a way to that address, beside the way to everywhere. `routes` as in `/proc/net/route`.
+fn is_routed(routes: &str, to: Ipv4Addr) -> bool {
+    let to = u32::from_le_bytes(to.octets());
+    routes.lines().skip(1).any(|line| {
+        let number = |n| line.split_whitespace().nth(n).and_then(|text| u32::from_str_radix(text, 16).ok());
+        matches!((number(1), number(7)), (Some(destination), Some(mask)) if mask != 0 && to & mask == destination)
+    })
+}
+
 /// Below the ports that the kernel gives to clients.
 fn ports(tag: u16) -> (u16, u16) {
     (12_000 + 2 * tag, 12_001 + 2 * tag)
+}
+
+#[test]
+fn a_subnet_that_the_machine_has_a_way_to_is_not_taken() {
+    let routes = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n\
+        eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n\
+        tun0\t0000A10A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
+    assert!(is_routed(routes, subnet(0x100)) && is_routed(routes, subnet(0x1ff)));
+    assert!(!is_routed(routes, subnet(0x0ff)) && !is_routed(routes, subnet(0x200)));
 }

@@ -73,9 +73,31 @@ impl Stage {
     }
 }
 
-/// A port that was free a moment ago.
-#[must_use]
-pub fn free_port() -> u16 {
+/// A port that refuses connections until somebody listens on it by its number; nobody else is given it meanwhile.
+pub struct HeldPort {
+    socket: tokio::net::TcpSocket,
+}
+
+impl HeldPort {
+    /// Takes a free one.
+    #[must_use]
+    pub fn take() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("Linux has sockets");
+        // So that who is told the number can bind it as well: listeners of ours set the same.
+        socket.set_reuseaddr(true).expect("a new socket can be set");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("loopback has a free port");
+        Self { socket }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.socket.local_addr().expect("a bound socket has an address").port()
+    }
+}
+
+/// A port that was free a moment ago: for servers that are started again on another one when it is taken.
+fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
     listener.local_addr().expect("a bound socket has an address").port()
 }

@@ -1,13 +1,12 @@
 //! Redis in a temporary folder.
 
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::{Process, free_port};
 
-const PROGRAM: &str = "/usr/bin/redis-server";
+const PROGRAM: &str = "redis-server";
 
 /// A Redis server. Stopped and deleted when dropped.
 pub struct Redis {
@@ -20,7 +19,9 @@ impl Redis {
     /// Starts a server and waits until it takes connections.
     #[must_use]
     pub fn start() -> Self {
-        assert!(Path::new(PROGRAM).exists(), "Redis is missing at {PROGRAM}: run `apt-get install redis-server`");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let is_there = std::env::split_paths(&path).any(|folder| folder.join(PROGRAM).is_file());
+        assert!(is_there, "`{PROGRAM}` is not in PATH: run `apt-get install redis-server`");
         let folder =
             tempfile::Builder::new().prefix("shop-redis-").tempdir().expect("the temporary folder is writable");
         let mut redis = Self { server: None, folder, port: 0 };

@@ -24,6 +24,8 @@ pub struct Counts {
     pub answered_by: IntCounterVec,
     /// Connections that were refused and tried again.
     pub refused: IntCounter,
+    /// Steady calls that ended, well or not.
+    pub steady: IntCounter,
     pub jobs_done: IntCounter,
     /// Attempts that failed; the job went back to the queue, or to the dead ones.
     pub jobs_failed: IntCounter,
@@ -41,6 +43,7 @@ impl Counts {
             calls: counter("shop_worker_calls_total", "Calls to the API that ended, well or not."),
             calls_failed: counter("shop_worker_calls_failed_total", "Calls to the API that brought no success."),
             refused: counter("shop_worker_connects_refused_total", "Connections refused and tried again."),
+            steady: counter("shop_worker_calls_steady_total", "Steady calls that ended, well or not."),
             jobs_done: counter("shop_worker_jobs_done_total", "Orders carried out."),
             jobs_failed: counter("shop_worker_jobs_failed_total", "Attempts at an order that failed."),
             jobs_recovered: counter("shop_worker_jobs_recovered_total", "Jobs taken over from a worker that is gone."),
@@ -63,10 +66,12 @@ impl Counts {
         }
     }
 
-    fn sums(&self) -> [(&'static str, u64); 5] {
+    fn sums(&self) -> [(&'static str, u64); 7] {
         [
             ("calls", self.calls.get()),
             ("calls_failed", self.calls_failed.get()),
+            ("refused", self.refused.get()),
+            ("steady", self.steady.get()),
             ("jobs_done", self.jobs_done.get()),
             ("jobs_failed", self.jobs_failed.get()),
             ("jobs_recovered", self.jobs_recovered.get()),

@@ -170,3 +170,19 @@ async fn latency_counts_from_the_due_time_also_while_the_server_pauses() {
     assert_eq!(report.idempotent().failed, 0, "{report:?}");
     assert!(report.phases[0].quantile(1.0).unwrap() >= Duration::from_millis(150), "the pause is in the figures");
 }
+
+#[tokio::test]
+async fn waiting_for_a_load_that_ended_or_hangs_ends() {
+    let (to, _) = serve(|_| Response::new(Full::default())).await;
+    let mut running = load(to, |_| Shot::get("/")).start("x").unwrap();
+    let waited = tokio::task::spawn_blocking(move || {
+        running.wait_for_idempotent(3, Duration::from_secs(20)).unwrap();
+        let slow = running.wait_for_idempotent(u64::MAX, Duration::ZERO).unwrap_err();
+        running.stop.cancel();
+        running.thread.take().unwrap().join().unwrap().unwrap();
+        (slow, running.wait_for_idempotent(u64::MAX, Duration::from_secs(20)).unwrap_err())
+    });
+    let (slow, over) = waited.await.unwrap();
+    assert!(slow.to_string().ends_with("requests were sent within 0ns"), "{slow}");
+    assert!(over.to_string().starts_with("the load ended after "), "{over}");
+}

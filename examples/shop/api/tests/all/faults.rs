@@ -76,7 +76,8 @@ async fn unhealthy_fails_the_probes_of_a_replica_that_is_well() {
 
 #[tokio::test]
 async fn never_listen_runs_without_a_port_and_still_ends_on_sigterm() {
-    let port = stage::free_port();
+    let held = stage::HeldPort::take();
+    let port = held.number();
     let mut api = api(&[("FAULT_NEVER_LISTEN", "1"), ("PORT", &port.to_string())]);
     let _line = api.line("a fault is set on purpose");
     tokio::time::sleep(Duration::from_millis(300)).await;

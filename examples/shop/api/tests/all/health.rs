@@ -55,7 +55,8 @@ async fn the_health_subcommand_ends_with_what_ready_answers() {
     stage.redis.stop();
     let unready = check(&port);
     assert_eq!((unready.code, unready.output().as_str()), (Some(1), "/ready answered 503"));
-    let nobody = check(&stage::free_port().to_string());
+    let held = stage::HeldPort::take();
+    let nobody = check(&held.number().to_string());
     assert!(nobody.code == Some(1) && nobody.output().contains("could not ask"), "{}", nobody.output());
 }
 

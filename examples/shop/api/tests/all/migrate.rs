@@ -56,7 +56,8 @@ fn a_newer_database_is_refused() {
 
 #[test]
 fn a_database_that_cannot_be_reached_ends_it_with_1() {
-    let port = stage::free_port().to_string();
+    let held = stage::HeldPort::take();
+    let port = held.number().to_string();
     let environment = [("DATABASE_PORT", port.as_str()), ("MIGRATE_WAIT_MS", "300")];
     let ended = migrate(&environment.map(|(name, value)| (name.to_owned(), value.to_owned())));
     assert_eq!(ended.code, Some(1));

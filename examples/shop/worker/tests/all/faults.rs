@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use stage::{Process, Redis, Stage, free_port, get, send, until};
+use stage::{HeldPort, Process, Redis, Stage, get, send, until};
 
 use crate::count;
 
@@ -65,7 +65,8 @@ async fn unhealthy_fails_the_probes_of_a_worker_that_is_well() {
 
 #[tokio::test]
 async fn never_listen_runs_without_a_port_and_still_ends_on_sigterm() {
-    let port = free_port();
+    let held = HeldPort::take();
+    let port = held.number();
     let mut worker = worker(&[("FAULT_NEVER_LISTEN", "1"), ("PORT", &port.to_string())]);
     let _line = worker.line("taking jobs");
     assert!(get(port, "/live").await.is_err());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use stage::{Stage, free_port, get, send, until};
+use stage::{HeldPort, Stage, get, send, until};
 
 use crate::count;
 
@@ -41,7 +41,8 @@ async fn the_trickle_keeps_its_rate_and_names_the_version_that_answers() {
 #[tokio::test]
 async fn a_refused_connection_is_tried_again_and_is_no_failure() {
     let stage = Stage::start();
-    let port = free_port();
+    let held = HeldPort::take();
+    let port = held.number();
     let worker = stage.worker(port, &[]);
     until("connections to be refused", || async { count(&worker, "shop_worker_connects_refused_total").await > 2.0 })
         .await;
