@@ -59,7 +59,8 @@ fn a_release_that_crashes_leaves_the_one_before_it_serving() {
 #[test]
 fn a_release_that_never_gets_ready_leaves_the_one_before_it_serving() {
     let hut = Hut::up(&Web::version("1"));
-    let probe = "{ tcp: 3999, interval: 100ms, timeout: 100ms, retries: 3 }";
-    let deaf = Web { probe, ready_within: "3s", ..Web::version("2") };
+    // Runs, but listens where nobody asks.
+    let command = vec!["perl", "/app/server.pl", "3999", "2"];
+    let deaf = Web { command, ready_within: "3s", ..Web::version("2") };
     check_rolled_back(&hut, &deaf, "not ready after 3s");
 }
