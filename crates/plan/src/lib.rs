@@ -22,4 +22,4 @@ pub use desired::Desired;
 pub use observed::Observed;
 pub use reason::Reason;
 pub use reconcile::{FIRST_ONE_OFF_SLOT, back_off, reconcile};
-pub use step::{Generation, Plan, Step, StepId};
+pub use step::{After, Generation, Plan, Step, StepId, Steps};
