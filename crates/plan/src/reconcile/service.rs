@@ -41,7 +41,9 @@ pub(super) struct Service<'d, 'a> {
     pub(super) settles: bool,
     /// What every start comes after: networks, volumes, listeners; or why nothing can be started.
     pub(super) ground: Gate,
-    pub(super) gates: &'d mut Gates<'a>,
+    pub(super) gates: &'d mut Gates,
+    /// Its place among the services.
+    pub(super) index: usize,
     /// What a change waits for, once somebody has asked: asking may add steps that wait for a dependency.
     pub(super) change_gate: Option<Gate>,
     /// What a repair waits for, once somebody has asked.
@@ -136,7 +138,7 @@ impl<'a> Service<'_, 'a> {
             (Some(gate), _) => gate,
             (None, Err(why)) => Err(why.clone()),
             (None, Ok(ground)) => {
-                self.gates.for_change(self.target, self.draft).map(|gate| [&gate, &ground[..]].concat())
+                self.gates.for_change(self.index, self.target, self.draft).map(|gate| [&gate, &ground[..]].concat())
             }
         };
         self.change_gate.insert(gate).clone()
@@ -148,7 +150,7 @@ impl<'a> Service<'_, 'a> {
             (Some(gate), _) => gate,
             (None, Err(why)) => Err(why.clone()),
             (None, Ok(ground)) => {
-                self.gates.for_repair(self.target, self.draft).map(|gate| [&gate, &ground[..]].concat())
+                self.gates.for_repair(self.index, self.target, self.draft).map(|gate| [&gate, &ground[..]].concat())
             }
         };
         self.repair_gate.insert(gate).clone()
