@@ -17,7 +17,7 @@ use super::service::{Leaving, Service};
 use super::{job, order, rollout};
 use crate::action::{edge, replica};
 use crate::desired::Up;
-use crate::observed::Known;
+use crate::observed::{Health, Known};
 use crate::{Action, Observed, Plan, Reason, StepId, routing};
 use jiff::Timestamp;
 use model::project::{MountSource, Role};
@@ -128,6 +128,17 @@ impl<'a> Planner<'a> {
                 Progress::reached()
             };
             gates.record(index, progress);
+        }
+        self.note_not_ready(&gates);
+    }
+
+    /// No step waits for them, since nothing hangs on them: whoever asks why the stack is not ready is told.
+    fn note_not_ready(&mut self, gates: &Gates) {
+        for id in gates.not_awaited() {
+            match self.have.health.get(id) {
+                Some(Health::Unready(why)) => self.draft.note(id, format!("runs and is not ready: {why}")),
+                _ => self.draft.note(id, "runs and is not ready yet"),
+            }
         }
     }
 

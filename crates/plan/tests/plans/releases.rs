@@ -563,3 +563,15 @@ fn a_dependency_that_is_not_ready_is_waited_for() {
     "#]],
     );
 }
+
+#[test]
+fn what_runs_and_is_not_ready_is_named_when_no_step_waits_for_it() {
+    check(
+        "x3 v1",
+        "1:v1 2:v1/starting 3:v1/unready",
+        expect![[r#"
+            -- x.2: runs and is not ready yet
+            -- x.3: runs and is not ready: refused
+        "#]],
+    );
+}
