@@ -16,7 +16,7 @@ pub mod step;
 pub mod text;
 
 pub use action::Action;
-pub use allocate::{AllocateError, Allocation, NotInBundle, Terms, allocate, settle_stack};
+pub use allocate::{AllocateError, Allocation, InUse, NotInBundle, Terms, allocate, settle_stack};
 pub use check::{Violation, check};
 pub use desired::Desired;
 pub use observed::Observed;
