@@ -86,7 +86,7 @@ pub(super) fn ensure<'a>(stack: &'a Stack, have: &'a Observed, seen: &[Seen<'a>]
                 continue;
             }
             Some(Known::Is(is)) if *is == state => continue,
-            Some(Known::Is(is)) => match evict(stack, name, is, &state, seen, draft, &mut ground) {
+            Some(Known::Is(is)) => match evict(stack, name, (is, &state), have, seen, draft, &mut ground) {
                 Ok(after) => after,
                 Err(why) => {
                     draft.note(format_args!("network {name}"), format!("cannot be changed yet: {why}"));
@@ -111,8 +111,8 @@ pub(super) fn ensure<'a>(stack: &'a Stack, have: &'a Observed, seen: &[Seen<'a>]
 fn evict<'a>(
     stack: &Stack,
     name: &NetworkName,
-    is: &NetworkState,
-    shall: &NetworkState,
+    (is, shall): (&NetworkState, &NetworkState),
+    have: &Observed,
     seen: &[Seen<'a>],
     draft: &mut Draft,
     ground: &mut Ground<'a>,
@@ -131,6 +131,10 @@ fn evict<'a>(
     let leaving: Vec<Seen<'a>> = seen.iter().filter(stands).copied().collect();
     if let Some(stays) = leaving.iter().find(|seen| seen.is_unknown() || seen.is_one_off()) {
         return Err(format!("`{}` stands on it and is not to be touched", stays.id));
+    }
+    let is_stuck = |seen: &&Seen<'a>| seen.routed && matches!(have.edge, Known::Unknown(_));
+    if let Some(stays) = leaving.iter().find(is_stuck) {
+        return Err(format!("`{}` stands on it and the edge cannot be told to drain it", stays.id));
     }
     let gone = |seen: Seen<'a>| {
         let step = ground.evicted.get(seen.id).copied();

@@ -575,3 +575,15 @@ fn what_runs_and_is_not_ready_is_named_when_no_step_waits_for_it() {
         "#]],
     );
 }
+
+#[test]
+fn a_network_does_not_move_while_the_edge_cannot_drain_who_stands_on_it() {
+    check(
+        "x1 v1 moved edge?",
+        "1:v1",
+        expect![[r#"
+            -- network default: cannot be changed yet: `x.1` stands on it and the edge cannot be told to drain it
+            -- edge: cannot be read, traffic stays as it is: no answer
+        "#]],
+    );
+}
