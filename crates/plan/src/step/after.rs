@@ -85,6 +85,12 @@ impl FromIterator<StepId> for After {
     }
 }
 
+impl Extend<StepId> for After {
+    fn extend<I: IntoIterator<Item = StepId>>(&mut self, ids: I) {
+        *self = self.iter().copied().chain(ids).collect();
+    }
+}
+
 impl<'a> IntoIterator for &'a After {
     type Item = &'a StepId;
     type IntoIter = std::slice::Iter<'a, StepId>;
@@ -134,6 +140,8 @@ mod tests {
         let copy = after.clone();
         assert!(after.remove(&StepId(2)) && !after.remove(&StepId(2)));
         assert_eq!((&*after, &*copy), (&[StepId(5)][..], &[StepId(2), StepId(5)][..]));
+        after.extend([StepId(9), StepId(1)]);
+        assert_eq!(&*after, &[StepId(1), StepId(5), StepId(9)]);
         after.clear();
         assert!(after.is_empty());
     }
