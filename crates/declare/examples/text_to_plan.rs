@@ -9,7 +9,7 @@ use mainstay_declare::{Input, MemoryFiles, load};
 use model::ReleaseNumber;
 use model::fingerprint::HashKey;
 use plan::desired::Up;
-use plan::{Allocation, Desired, Observed, Terms, allocate, reconcile, settle_stack};
+use plan::{Allocation, Desired, InUse, Observed, Terms, allocate, reconcile, settle_stack};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ fn steps(files: &MemoryFiles) -> usize {
     let errors: Vec<_> = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
     assert!(errors.is_empty(), "the text is legal: {errors:?}");
     let project = loaded.declared.expect("a declaration without errors").project;
-    let allocation = allocate(&project, &Allocation::default(), &[]).expect("there is room for all");
+    let allocation = allocate(&project, &Allocation::default(), &InUse::default()).expect("there is room for all");
     let terms = Terms {
         release: ReleaseNumber(1),
         bundle: "0".repeat(64).parse().expect("a legal bundle"),

@@ -11,7 +11,8 @@ use mainstay_plan::action::{Action, edge, replica};
 use mainstay_plan::desired::Up;
 use mainstay_plan::observed::{Health, Known, Phase, Replica, Routing};
 use mainstay_plan::{Desired, Observed, check, reconcile};
-use model::probe::Probes;
+use model::policy::{Route, RoutePath, RouteTarget};
+use model::probe::{Check, Probe, Probes};
 use model::project::{Attachment, Condition, Dependency, Limits, RestartPolicy, Role, Runs, Template, Update};
 use model::secret::Secret;
 use model::span::{FileId, Span};
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 9;
 /// Services of one chain: what needs what.
 const CHAIN: u32 = 10;
+const NOWHERE: Span = Span { file: FileId(0), start: 0, end: 0 };
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -114,8 +116,13 @@ fn stack(services: u32, replicas: u32, version: u8) -> Stack {
         services: (0..services).map(target).collect(),
         networks: BTreeMap::from([(network.clone(), subnet)]),
         volumes: BTreeSet::new(),
-        routes: Vec::new(),
+        routes: vec![Route { host: "bench.localhost".into(), paths: (0..services).map(route).collect(), at: NOWHERE }],
     }
+}
+
+/// A path of its own leads to each service.
+fn route(n: u32) -> RoutePath {
+    RoutePath { prefix: format!("/{n}"), target: RouteTarget::Service { service: name(n), port: 3000 }, at: NOWHERE }
 }
 
 fn name(n: u32) -> ServiceName {
@@ -123,7 +130,7 @@ fn name(n: u32) -> ServiceName {
 }
 
 fn target(n: u32, replicas: u32, version: u8, network: &NetworkName, address: Ipv4Addr) -> Target {
-    let dependency = Dependency { condition: Condition::Healthy, at: Span { file: FileId(0), start: 0, end: 0 } };
+    let dependency = Dependency { condition: Condition::Healthy, at: NOWHERE };
     let depends_on = (!n.is_multiple_of(CHAIN)).then(|| (name(n - 1), dependency)).into_iter().collect();
     let mut digest = [0; 16];
     digest[..4].copy_from_slice(&n.to_be_bytes());
@@ -136,7 +143,10 @@ fn target(n: u32, replicas: u32, version: u8, network: &NetworkName, address: Ip
         depends_on,
         published: Vec::new(),
         ports: BTreeSet::from([3000]),
-        probes: Probes::default(),
+        probes: Probes {
+            ready: Some(Probe::with_defaults(Check::Tcp { port: 3000 })),
+            live: Some(Probe::with_defaults(Check::Tcp { port: 3000 })),
+        },
         restart: RestartPolicy::Always,
         update: Update::default(),
         direct: false,

@@ -159,7 +159,7 @@ pub mod object {
             /// Which.
             id: ObjectId,
             /// The engine's own form of it.
-            manifest: Manifest,
+            manifest: Box<Manifest>,
         },
         /// Waits until the engine has rolled the object out.
         Watch {

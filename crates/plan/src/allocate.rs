@@ -13,7 +13,7 @@ pub use settle::{NotInBundle, Terms, settle_stack};
 pub use stored::AllocationTextError;
 
 use ipnet::Ipv4Net;
-use model::project::Project;
+use model::project::{Project, Service};
 use model::stack::Subnet;
 use model::{NetworkName, ServiceName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +35,11 @@ pub struct Allocation {
 }
 
 impl Allocation {
+    /// Whether the port was given out here.
+    pub fn has_port(&self, port: u16) -> bool {
+        self.ports.values().any(|ports| ports.values().any(|given| *given == port))
+    }
+
     /// Whether the subnet was given out here.
     pub fn has(&self, net: &Ipv4Net) -> bool {
         self.networks.values().any(|subnet| subnet.net == *net || subnet.net.contains(net))
@@ -86,22 +91,46 @@ pub enum AllocateError {
     },
 }
 
-/// Gives out what `project` needs. What `before` gave out stays; `in_use` are the subnets of the machine that are
-/// not this stack's own.
-pub fn allocate(project: &Project, before: &Allocation, in_use: &[Ipv4Net]) -> Result<Allocation, AllocateError> {
-    let networks = subnets::choose(project, before, in_use)?;
+/// What others have: the machine itself and its other stacks, never the stack's own.
+#[derive(Debug, Clone, Default)]
+pub struct InUse {
+    /// Their subnets.
+    pub subnets: Vec<Ipv4Net>,
+    /// Their ports.
+    pub ports: BTreeSet<u16>,
+}
+
+/// Gives out what `project` needs. What `before` gave out stays, except ports that somebody has a better right to:
+/// those that the project declares now, and those of others.
+pub fn allocate(project: &Project, before: &Allocation, in_use: &InUse) -> Result<Allocation, AllocateError> {
+    let members = members(project);
+    let networks = subnets::choose(project, &members, before, &in_use.subnets)?;
     let mut addresses: BTreeMap<ServiceName, BTreeMap<NetworkName, Ipv4Addr>> = BTreeMap::new();
     for (network, subnet) in &networks {
-        for (service, address) in stable_addresses(project, before, network, subnet) {
+        let members = members.get(network).map_or(&[][..], Vec::as_slice);
+        for (service, address) in stable_addresses(members, before, network, subnet) {
             addresses.entry(service).or_default().insert(network.clone(), address);
         }
     }
-    Ok(Allocation { networks, addresses, ports: ports(project, before)? })
+    Ok(Allocation { networks, addresses, ports: ports(project, before, &in_use.ports)? })
+}
+
+/// The services on each network, in order of names.
+type Members<'a> = BTreeMap<&'a NetworkName, Vec<(&'a ServiceName, &'a Service)>>;
+
+fn members(project: &Project) -> Members<'_> {
+    let mut members = Members::new();
+    for (name, service) in &project.services {
+        for network in service.template.networks.keys() {
+            members.entry(network).or_default().push((name, service));
+        }
+    }
+    members
 }
 
 /// The stable addresses on one network: the kept ones first, then the lowest free ones in order of names.
 fn stable_addresses(
-    project: &Project,
+    members: &[(&ServiceName, &Service)],
     before: &Allocation,
     network: &NetworkName,
     subnet: &Subnet,
@@ -111,8 +140,7 @@ fn stable_addresses(
         let address = *before.addresses.get(service)?.get(network)?;
         range.contains(&u32::from(address)).then_some(address)
     };
-    let on_it =
-        || project.services.iter().filter(|(_, s)| s.template.networks.contains_key(network)).map(|(name, _)| name);
+    let on_it = || members.iter().map(|(name, _)| *name);
     let taken: BTreeSet<Ipv4Addr> = on_it().filter_map(kept).collect();
     let mut free = range.clone().map(Ipv4Addr::from).filter(|address| !taken.contains(address));
     let one = |service: &ServiceName| {
@@ -122,18 +150,27 @@ fn stable_addresses(
     on_it().map(one).collect()
 }
 
-fn ports(project: &Project, before: &Allocation) -> Result<BTreeMap<ServiceName, BTreeMap<u16, u16>>, AllocateError> {
-    let declared = project.services.values().flat_map(|service| &service.published).filter_map(|port| port.published);
-    let kept = before.ports.values().flat_map(BTreeMap::values).copied();
-    let mut taken: BTreeSet<u16> = declared.chain(kept).collect();
+/// The kept ports first, then the lowest that neither the project nor anybody else has or had.
+fn ports(
+    project: &Project,
+    before: &Allocation,
+    in_use: &BTreeSet<u16>,
+) -> Result<BTreeMap<ServiceName, BTreeMap<u16, u16>>, AllocateError> {
+    let all = || project.services.values().flat_map(|service| &service.published);
+    let declared: BTreeSet<u16> = all().filter_map(|port| port.published).collect();
+    let had: BTreeSet<u16> = before.ports.values().flat_map(BTreeMap::values).copied().collect();
+    let is_others = |port: &u16| declared.contains(port) || in_use.contains(port);
+    let mut free = (FIRST_PORT..32_768).filter(|port| !is_others(port) && !had.contains(port));
     let mut ports: BTreeMap<ServiceName, BTreeMap<u16, u16>> = BTreeMap::new();
     for (name, service) in &project.services {
         for published in service.published.iter().filter(|port| port.published.is_none()) {
+            let given = ports.entry(name.clone()).or_default();
+            if given.contains_key(&published.target) {
+                continue;
+            }
             let kept = before.ports.get(name).and_then(|ports| ports.get(&published.target)).copied();
-            let port = kept.or_else(|| (FIRST_PORT..32_768).find(|port| !taken.contains(port)));
-            let port = port.ok_or_else(|| AllocateError::NoPort { service: name.clone() })?;
-            taken.insert(port);
-            ports.entry(name.clone()).or_default().insert(published.target, port);
+            let port = kept.filter(|port| !is_others(port)).or_else(|| free.next());
+            given.insert(published.target, port.ok_or_else(|| AllocateError::NoPort { service: name.clone() })?);
         }
     }
     Ok(ports)

@@ -14,7 +14,7 @@ mod violation;
 
 pub use violation::Violation;
 
-use crate::{Desired, Observed, Plan};
+use crate::{Desired, Observed, Plan, routing};
 use graph::Graph;
 
 /// Everything about `plan` that breaks an invariant; empty for a plan that may be carried out.
@@ -36,11 +36,15 @@ pub fn check(want: &Desired, have: &Observed, plan: &Plan) -> Vec<Violation> {
     let mut found = Vec::new();
     subjects::check(want, have, &graph, &mut found);
     ground::check(want, have, &graph, &mut found);
+    let up = match want {
+        Desired::Up(up) => Some((up, routing::routed_services(&up.stack))),
+        Desired::Down(_) => None,
+    };
     for service in graph.services() {
         replicas::check(have, &service, &mut found);
-        if let Desired::Up(up) = want {
+        if let Some((up, routed_to)) = &up {
             depends::check(up, have, &graph, &service, &mut found);
-            floor::check(up, have, &service, &mut found);
+            floor::check(up, routed_to, have, &service, &mut found);
         }
     }
     if let Desired::Down(down) = want {

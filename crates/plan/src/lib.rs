@@ -16,10 +16,10 @@ pub mod step;
 pub mod text;
 
 pub use action::Action;
-pub use allocate::{AllocateError, Allocation, NotInBundle, Terms, allocate, settle_stack};
+pub use allocate::{AllocateError, Allocation, InUse, NotInBundle, Terms, allocate, settle_stack};
 pub use check::{Violation, check};
 pub use desired::Desired;
 pub use observed::Observed;
 pub use reason::Reason;
 pub use reconcile::{FIRST_ONE_OFF_SLOT, back_off, reconcile};
-pub use step::{Generation, Plan, Step, StepId};
+pub use step::{After, Generation, Plan, Step, StepId, Steps};

@@ -6,9 +6,9 @@
 use crate::action::object::{Action as Object, Manifest, ObjectId};
 use crate::observed::Known;
 use crate::step::Note;
-use crate::{Action, Generation, Plan, Reason, Step, StepId};
+use crate::{Action, After, Generation, Plan, Reason, Step, StepId, Steps};
 use model::SpecHash;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// An object as seen.
@@ -30,8 +30,8 @@ pub fn reconcile(
     basis: Generation,
     deadline: Duration,
 ) -> Plan {
-    let mut plan = Plan { basis, steps: BTreeMap::new(), wake_at: None, notes: Vec::new() };
-    let mut watches = BTreeSet::new();
+    let mut plan = Plan { basis, steps: Steps::default(), wake_at: None, notes: Vec::new() };
+    let mut watches = Vec::new();
     let mut is_blocked = false;
     for (id, manifest) in want {
         let why = match have.get(id) {
@@ -45,10 +45,10 @@ pub fn reconcile(
             Some(Known::Is(ObjectState { rolled_out: false, .. })) => None,
             Some(Known::Is(_)) => continue,
         };
-        let apply = Object::Apply { id: id.clone(), manifest: manifest.clone() };
-        let applied = why.map(|why| push(&mut plan, apply, why, BTreeSet::new()));
+        let apply = Object::Apply { id: id.clone(), manifest: Box::new(manifest.clone()) };
+        let applied = why.map(|why| push(&mut plan, apply, why, &[]));
         let watch = Object::Watch { id: id.clone(), deadline };
-        watches.insert(push(&mut plan, watch, Reason::MustBeReady, applied.into_iter().collect()));
+        watches.push(push(&mut plan, watch, Reason::MustBeReady, applied.as_slice()));
     }
     for (id, state) in have.iter().filter(|(id, _)| !want.contains_key(id)) {
         match state {
@@ -58,17 +58,15 @@ pub fn reconcile(
                 plan.notes.push(Note { subject: id.to_string(), text });
             }
             Known::Is(_) => {
-                push(&mut plan, Object::Delete { id: id.clone() }, Reason::NotWanted, watches.clone());
+                push(&mut plan, Object::Delete { id: id.clone() }, Reason::NotWanted, &watches);
             }
         }
     }
     plan
 }
 
-fn push(plan: &mut Plan, action: Object, why: Reason, after: BTreeSet<StepId>) -> StepId {
-    let id = StepId(plan.steps.len() as u32 + 1);
-    plan.steps.insert(id, Step { after, action: Action::Object(action), why });
-    id
+fn push(plan: &mut Plan, action: Object, why: Reason, after: &[StepId]) -> StepId {
+    plan.steps.push(Step { after: After::from(after), action: Action::Object(action), why })
 }
 
 fn unread(id: &ObjectId, why: &str) -> Note {

@@ -1,9 +1,14 @@
 //! A plan: a graph of steps with reasons.
 
+mod after;
+mod steps;
+
+pub use after::After;
+pub use steps::Steps;
+
 use crate::action::Action;
 use crate::reason::Reason;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What has to be done, in which order, and why; plain data that leaves no choice to whoever applies it.
@@ -12,7 +17,7 @@ pub struct Plan {
     /// The state of the stack the plan was made for; apply refuses it in any other.
     pub basis: Generation,
     /// The steps. A step begins when all in its `after` have succeeded.
-    pub steps: BTreeMap<StepId, Step>,
+    pub steps: Steps,
     /// When to plan again although nothing has happened: a back-off ends then.
     pub wake_at: Option<Timestamp>,
     /// Why nothing, or not everything, is done: what is waited for, what is unknown and blocks.
@@ -30,7 +35,7 @@ impl Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The steps that must have succeeded before.
-    pub after: BTreeSet<StepId>,
+    pub after: After,
     /// What is done.
     pub action: Action,
     /// Why.

@@ -365,7 +365,7 @@ impl Releases {
 
     /// The next release, asked for at this time.
     pub fn next(&mut self, project: &Project, asked_at: Timestamp) -> Desired {
-        self.allocation = plan::allocate(project, &self.allocation, &[]).unwrap();
+        self.allocation = plan::allocate(project, &self.allocation, &plan::InUse::default()).unwrap();
         let release = ReleaseNumber(self.up.as_ref().map_or(1, |up| up.stack.release.0 + 1));
         let bundle = "ab".repeat(32).parse().unwrap();
         let terms = Terms { release, bundle, uid_base: 100_000, key: HashKey([7; 32]) };

@@ -7,6 +7,7 @@ use model::probe::{Check, Probe, Probes};
 use model::project::{Project, PublishedPort, Role, Runs, Service};
 use model::stack::{Stack, Target};
 use model::{BundleId, ReleaseNumber, ServiceName, StackId};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ pub fn settle_stack(
     terms: &Terms,
     content: &dyn Fn(&str) -> Option<ContentDigest>,
 ) -> Result<Stack, NotInBundle> {
-    let mut services = std::collections::BTreeMap::new();
+    let mut services = BTreeMap::new();
+    let routed = routed_ports(project);
     for (name, service) in &project.services {
         let hash = of_template(&terms.key, &service.template, content);
         let hash = hash.map_err(|path| NotInBundle { service: name.clone(), path })?;
@@ -52,7 +54,7 @@ pub fn settle_stack(
             depends_on: service.depends_on.clone(),
             published: published(name, service, allocation),
             ports: service.ports.clone(),
-            probes: probes(project, name, service),
+            probes: probes(routed.get(name).copied(), service),
             restart: service.restart,
             update: service.update.clone(),
             direct: service.direct,
@@ -83,23 +85,26 @@ fn published(name: &ServiceName, service: &Service, allocation: &Allocation) -> 
 
 /// The declared probes; without one for readiness, a service that traffic is led to is asked whether it listens:
 /// "started" is not "ready", and a replica that is routed before it listens drops requests.
-fn probes(project: &Project, name: &ServiceName, service: &Service) -> Probes {
+fn probes(routed: Option<u16>, service: &Service) -> Probes {
     let mut probes = service.probes.clone();
     if probes.ready.is_none() && service.role == Role::Service && !matches!(service.template.runs, Runs::Static { .. })
     {
-        probes.ready = traffic_port(project, name, service).map(listens_on);
+        // The first port that traffic is led to: a route's, else a published one.
+        let port = routed.or_else(|| service.published.first().map(|port| port.target));
+        probes.ready = port.map(listens_on);
     }
     probes
 }
 
-/// The first port that traffic is led to: a route's, else a published one.
-fn traffic_port(project: &Project, name: &ServiceName, service: &Service) -> Option<u16> {
-    let targets = project.routes.iter().flat_map(|route| &route.paths).map(|path| &path.target);
-    let routed = targets.filter_map(|target| match target {
-        RouteTarget::Service { service, port } if service == name => Some(*port),
-        _ => None,
-    });
-    routed.chain(service.published.iter().map(|port| port.target)).next()
+/// The port that the first route to each service leads to.
+fn routed_ports(project: &Project) -> BTreeMap<&ServiceName, u16> {
+    let mut ports = BTreeMap::new();
+    for path in project.routes.iter().flat_map(|route| &route.paths) {
+        if let RouteTarget::Service { service, port } = &path.target {
+            ports.entry(service).or_insert(*port);
+        }
+    }
+    ports
 }
 
 fn listens_on(port: u16) -> Probe {

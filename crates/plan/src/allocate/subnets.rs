@@ -1,12 +1,13 @@
 //! Which subnet each network gets.
 
-use super::{AllocateError, Allocation};
+use super::{AllocateError, Allocation, Members};
 use ipnet::Ipv4Net;
-use model::NetworkName;
-use model::project::Project;
+use model::project::{Project, Service};
 use model::stack::Subnet;
+use model::{NetworkName, ServiceName};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
 /// Where subnets come from: a private range (RFC 1918) away from Docker's pools (172.17/12, 192.168/16) and from
 /// the low tens that home and office networks like.
@@ -27,11 +28,10 @@ struct Need {
 }
 
 impl Need {
-    fn of(project: &Project, network: &NetworkName) -> Self {
-        let on_it = || project.services.values().filter(|service| service.template.networks.contains_key(network));
-        let services = on_it().count() as u64;
-        let replicas: u64 = on_it().map(|service| u64::from(service.replicas)).sum();
-        Self { stable: (services * 2 + 2).next_power_of_two().max(64), replicas: replicas * 4 + 16 }
+    fn of(members: &[(&ServiceName, &Service)]) -> Self {
+        let replicas: u64 = members.iter().map(|(_, service)| u64::from(service.replicas)).sum();
+        let stable = (members.len() as u64 * 2 + 2).next_power_of_two().max(64);
+        Self { stable, replicas: replicas * 4 + 16 }
     }
 
     fn total(&self) -> u64 {
@@ -55,37 +55,50 @@ impl Need {
 /// The subnet of each network.
 pub(super) fn choose(
     project: &Project,
+    members: &Members<'_>,
     before: &Allocation,
     in_use: &[Ipv4Net],
 ) -> Result<BTreeMap<NetworkName, Subnet>, AllocateError> {
     let mut chosen: BTreeMap<NetworkName, Subnet> = BTreeMap::new();
+    let mut taken = Taken::default();
+    in_use.iter().for_each(|net| taken.add(*net));
+    let need = |name| Need::of(members.get(name).map_or(&[], Vec::as_slice));
     // The kept ones first, so that a new network takes nothing from them.
     for (name, network) in &project.networks {
         if let Some(subnet) = before.networks.get(name)
             && network.subnet.is_none_or(|wanted| wanted == subnet.net)
-            && Need::of(project, name).fits(subnet)
+            && need(name).fits(subnet)
         {
+            taken.add(subnet.net);
             chosen.insert(name.clone(), Subnet { internal: network.internal, ..subnet.clone() });
         }
     }
     for (name, network) in &project.networks {
         if !chosen.contains_key(name) {
-            let need = Need::of(project, name);
-            let taken: Vec<_> = in_use.iter().copied().chain(chosen.values().map(|subnet| subnet.net)).collect();
+            let need = need(name);
             let net = match network.subnet {
-                Some(wanted) => declared(name, wanted, &need, &taken)?,
+                Some(wanted) => {
+                    let others = in_use.iter().copied().chain(chosen.values().map(|subnet| subnet.net));
+                    declared(name, wanted, &need, others)?
+                }
                 None => free(name, &need, &taken)?,
             };
+            taken.add(net);
             chosen.insert(name.clone(), need.subnet(net, network.internal));
         }
     }
     Ok(chosen)
 }
 
-fn declared(name: &NetworkName, wanted: Ipv4Net, need: &Need, taken: &[Ipv4Net]) -> Result<Ipv4Net, AllocateError> {
+fn declared(
+    name: &NetworkName,
+    wanted: Ipv4Net,
+    need: &Need,
+    mut others: impl Iterator<Item = Ipv4Net>,
+) -> Result<Ipv4Net, AllocateError> {
     let wanted = wanted.trunc();
-    if let Some(other) = taken.iter().find(|net| overlap(net, &wanted)) {
-        return Err(AllocateError::SubnetTaken { network: name.clone(), wanted, other: *other });
+    if let Some(other) = others.find(|net| overlap(net, &wanted)) {
+        return Err(AllocateError::SubnetTaken { network: name.clone(), wanted, other });
     }
     if (1u64 << (32 - wanted.prefix_len())) < need.total() {
         return Err(AllocateError::SubnetTooSmall { network: name.clone(), wanted, addresses: need.total() });
@@ -93,7 +106,11 @@ fn declared(name: &NetworkName, wanted: Ipv4Net, need: &Need, taken: &[Ipv4Net])
     Ok(wanted)
 }
 
-fn free(name: &NetworkName, need: &Need, taken: &[Ipv4Net]) -> Result<Ipv4Net, AllocateError> {
+fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+fn free(name: &NetworkName, need: &Need, taken: &Taken) -> Result<Ipv4Net, AllocateError> {
     let pool = Ipv4Net::new(POOL.0, POOL.1).expect("9 is a legal prefix length");
     let none = || AllocateError::NoSubnet { network: name.clone(), addresses: need.total(), pool };
     let bits = need.total().next_power_of_two().trailing_zeros();
@@ -103,13 +120,37 @@ fn free(name: &NetworkName, need: &Need, taken: &[Ipv4Net]) -> Result<Ipv4Net, A
     }
     let size = 1u64 << (32 - length);
     let (from, to) = (u64::from(u32::from(pool.network())), u64::from(u32::from(pool.broadcast())) + 1);
-    let count = (to - from) / size;
-    let start = (u64::from(u32::from(FIRST)) - from) / size;
-    let candidates = (0..count).map(|n| from + (start + n) % count * size);
-    let nets = candidates.filter_map(|first| Ipv4Net::new(u32::try_from(first).ok()?.into(), length).ok());
-    nets.into_iter().find(|net| !taken.iter().any(|other| overlap(net, other))).ok_or_else(none)
+    let first = u64::from(u32::from(FIRST)) / size * size;
+    let found = taken.gap(first..to, size).or_else(|| taken.gap(from..first, size)).ok_or_else(none)?;
+    Ipv4Net::new(u32::try_from(found).map_err(|_| none())?.into(), length).map_err(|_| none())
 }
 
-fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
-    a.contains(b) || b.contains(a)
+/// Which addresses are taken: ranges that neither overlap nor touch, each by its first one with the one after its last.
+#[derive(Default)]
+struct Taken(BTreeMap<u64, u64>);
+
+impl Taken {
+    fn add(&mut self, net: Ipv4Net) {
+        let mut from = u64::from(u32::from(net.network()));
+        let mut to = u64::from(u32::from(net.broadcast())) + 1;
+        while let Some((first, end)) = self.0.range(..=to).next_back().map(|(first, end)| (*first, *end))
+            && end >= from
+        {
+            self.0.remove(&first);
+            (from, to) = (from.min(first), to.max(end));
+        }
+        self.0.insert(from, to);
+    }
+
+    /// The first free piece of `size` addresses that begins at a multiple of it.
+    fn gap(&self, within: Range<u64>, size: u64) -> Option<u64> {
+        let mut at = within.start;
+        while at + size <= within.end {
+            match self.0.range(..at + size).next_back() {
+                Some((_, end)) if *end > at => at = end.next_multiple_of(size),
+                _ => return Some(at),
+            }
+        }
+        None
+    }
 }

@@ -11,19 +11,27 @@ use crate::action::{edge, replica};
 use crate::desired::Up;
 use crate::observed::{Known, Replica};
 use crate::{Action, Observed, routing};
-use model::ReplicaId;
 use model::project::{Order, Role};
 use model::stack::Target;
-use std::collections::BTreeMap;
+use model::{ReplicaId, ServiceName};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Judges the losses and gains of one service.
-pub(super) fn check(want: &Up, have: &Observed, service: &Local<'_, '_>, found: &mut Vec<Violation>) {
+///
+/// `routed_to` are the services that routes lead to.
+pub(super) fn check(
+    want: &Up,
+    routed_to: &BTreeSet<&ServiceName>,
+    have: &Observed,
+    service: &Local<'_, '_>,
+    found: &mut Vec<Violation>,
+) {
     let Some(target) = want.stack.services.get(service.service) else { return };
     let is_exempt = target.direct || target.update.order == Order::StopFirst;
     if is_exempt || target.role == Role::Job || !target.has_replicas() {
         return;
     }
-    let takes_traffic = routing::takes_traffic(service.service, target, &routing::routed_services(&want.stack));
+    let takes_traffic = routing::takes_traffic(service.service, target, routed_to);
     let serving = serving(want, have, service, target, takes_traffic);
     let floor = serving.len().min(target.replicas as usize);
     let changes = Changes::of(have, service, &serving, takes_traffic);

@@ -4,11 +4,11 @@ use super::Violation;
 use super::graph::{Graph, Node};
 use crate::action::{edge, replica};
 use crate::observed::{Known, Phase};
-use crate::{Action, Desired, Observed, StepId};
+use crate::{Action, After, Desired, Observed, StepId};
 use model::stack::Stack;
 use model::{NetworkName, ReplicaId};
 use replica::Start;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 /// Judges the subject of every step.
@@ -88,7 +88,7 @@ struct Addresses<'a> {
     /// The steps that remove a replica.
     removals: HashMap<&'a ReplicaId, StepId>,
     /// The steps that change a network; that starts come after them is judged elsewhere.
-    networks: HashMap<&'a NetworkName, &'a BTreeSet<StepId>>,
+    networks: HashMap<&'a NetworkName, &'a After>,
 }
 
 enum Holder<'a> {

@@ -79,10 +79,14 @@ fn stop<'a>(
     names.sort_unstable();
     names.dedup();
     let dependencies = |index: usize| want.depends_on.get(names[index]).into_iter().flatten();
+    let order = order::dependencies_first(&names, dependencies);
     let mut stopped = BTreeMap::new();
     let mut before: Vec<Vec<StepId>> = vec![Vec::new(); names.len()];
-    for index in order::dependencies_first(&names, dependencies).into_iter().rev() {
-        let waits_for = std::mem::take(&mut before[index]);
+    for index in order.indices.into_iter().rev() {
+        let mut waits_for = std::mem::take(&mut before[index]);
+        // Several ways may lead to the same stop, and each would be passed on again at every crossing.
+        waits_for.sort_unstable();
+        waits_for.dedup();
         let mut stops = Vec::new();
         for seen in seen::of(leaving, names[index]).iter().filter(|seen| seen.runs()) {
             let mut after = waits_for.clone();
@@ -93,10 +97,8 @@ fn stop<'a>(
             stops.push(step);
         }
         let passed_on = if stops.is_empty() { waits_for } else { stops };
-        for dependency in dependencies(index) {
-            if let Ok(found) = names.binary_search(&dependency) {
-                before[found].extend_from_slice(&passed_on);
-            }
+        for dependency in order.dependencies[index].iter().copied().flatten() {
+            before[dependency].extend_from_slice(&passed_on);
         }
     }
     stopped

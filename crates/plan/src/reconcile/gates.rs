@@ -7,9 +7,9 @@
 use super::draft::Draft;
 use crate::action::Await;
 use crate::{Action, Reason, StepId};
+use model::ReplicaId;
 use model::project::{Condition, Role};
 use model::stack::Target;
-use model::{ReplicaId, ServiceName};
 
 /// How far one service is, and which steps of the plan take it further.
 #[derive(Default)]
@@ -38,15 +38,15 @@ pub(super) struct Progress {
 pub(super) type Gate = Result<Vec<StepId>, String>;
 
 /// The progress of all services gone through so far.
-pub(super) struct Gates<'a> {
-    /// All services, sorted.
-    names: Vec<&'a ServiceName>,
+pub(super) struct Gates {
+    /// For each service the places of what it depends on, as declared.
+    dependencies: Vec<Vec<Option<usize>>>,
     progress: Vec<Option<Progress>>,
 }
 
-impl<'a> Gates<'a> {
-    pub(super) fn new(names: Vec<&'a ServiceName>) -> Self {
-        Self { progress: names.iter().map(|_| None).collect(), names }
+impl Gates {
+    pub(super) fn new(dependencies: Vec<Vec<Option<usize>>>) -> Self {
+        Self { progress: dependencies.iter().map(|_| None).collect(), dependencies }
     }
 
     /// Of the service with this place among the names.
@@ -54,17 +54,22 @@ impl<'a> Gates<'a> {
         self.progress[index] = Some(progress);
     }
 
-    /// What a replica of `target` in a new slot waits for, or why it cannot be started.
-    pub(super) fn for_change(&mut self, target: &Target, draft: &mut Draft) -> Gate {
-        self.collect(target, |progress, condition| {
+    /// Replicas that run and are not ready, for which no step of the plan waits.
+    pub(super) fn not_awaited(&self) -> impl Iterator<Item = &ReplicaId> {
+        self.progress.iter().flatten().flat_map(|progress| &progress.coming).map(|coming| &coming.id)
+    }
+
+    /// What a replica of `target`, the service with this place, in a new slot waits for, or why it cannot be started.
+    pub(super) fn for_change(&mut self, index: usize, target: &Target, draft: &mut Draft) -> Gate {
+        self.collect(index, target, |progress, condition| {
             let steps = progress.changes(condition);
             if steps.is_empty() { progress.missing_steps(condition, draft) } else { Some(steps.to_vec()) }
         })
     }
 
     /// What a replica of `target` that is started again waits for, or why it cannot be started.
-    pub(super) fn for_repair(&mut self, target: &Target, draft: &mut Draft) -> Gate {
-        self.collect(target, |progress, condition| {
+    pub(super) fn for_repair(&mut self, index: usize, target: &Target, draft: &mut Draft) -> Gate {
+        self.collect(index, target, |progress, condition| {
             if progress.has_reached(condition) {
                 return Some(Vec::new());
             }
@@ -75,13 +80,14 @@ impl<'a> Gates<'a> {
 
     fn collect(
         &mut self,
+        index: usize,
         target: &Target,
         mut steps: impl FnMut(&mut Progress, Condition) -> Option<Vec<StepId>>,
     ) -> Gate {
         let mut all = Vec::new();
-        for (name, dependency) in &target.depends_on {
+        for ((name, dependency), place) in target.depends_on.iter().zip(&self.dependencies[index]) {
             // One that is not recorded is part of a cycle or not in the stack: nothing could ever satisfy it.
-            let progress = self.names.binary_search(&name).ok().and_then(|index| self.progress[index].as_mut());
+            let progress = place.and_then(|place| self.progress[place].as_mut());
             let reached = progress.and_then(|progress| steps(progress, dependency.condition));
             match reached {
                 Some(steps) => all.extend(steps),

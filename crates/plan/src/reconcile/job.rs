@@ -57,7 +57,7 @@ fn go_on(job: &mut Service<'_, '_>, seen: &Seen<'_>) {
         job.progress.is_started = true;
         return complete(job, seen.id.clone(), &[]);
     }
-    let verdict = restart::judge(seen, job.target.role, job.target.restart, job.want.asked_at, job.now);
+    let verdict = restart::judge(seen, job.target, job.want.asked_at, job.now);
     match verdict {
         None => {}
         Some(Verdict::Leave { why }) => job.draft.note(seen.id, why),

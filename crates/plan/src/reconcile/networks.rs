@@ -11,38 +11,45 @@ use crate::observed::{Known, NetworkState};
 use crate::{Action, Observed, Reason, StepId};
 use model::project::Role;
 use model::stack::Stack;
-use model::{NetworkName, ReplicaId, ServiceName};
-use std::collections::{BTreeMap, BTreeSet};
+use model::{NetworkName, ReplicaId, ServiceName, Slot};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// How the networks of `stack` shall be.
 pub(super) fn wanted(stack: &Stack) -> BTreeMap<&NetworkName, NetworkState> {
-    let empty = |subnet: &model::stack::Subnet| NetworkState {
-        subnet: subnet.clone(),
-        stable: BTreeSet::new(),
-        names: BTreeMap::new(),
-    };
-    let mut states: BTreeMap<_, _> = stack.networks.iter().map(|(name, subnet)| (name, empty(subnet))).collect();
-    // Names first, aliases after: a service's own name is never taken by another's alias.
+    // Services come in order, so what is gathered in lists becomes sets and maps in one go.
+    let mut gathered: BTreeMap<&NetworkName, Gathered<'_>> =
+        stack.networks.keys().map(|name| (name, Gathered::default())).collect();
     for (service, target) in &stack.services {
         for (network, address) in &target.addresses {
-            let Some(state) = states.get_mut(network) else { continue };
-            state.names.insert(service.to_string(), *address);
+            let Some(gathered) = gathered.get_mut(network) else { continue };
+            gathered.names.push((service.to_string(), *address));
             if !target.direct {
-                state.stable.insert(*address);
+                gathered.stable.push(*address);
             }
+            let attachment = target.template.networks.get(network).filter(|_| target.role == Role::Service);
+            let aliases = attachment.into_iter().flat_map(|attachment| &attachment.aliases);
+            gathered.aliases.extend(aliases.map(|alias| (alias, *address)));
         }
     }
-    for target in stack.services.values().filter(|target| target.role == Role::Service) {
-        for (network, attachment) in &target.template.networks {
-            let Some(address) = target.addresses.get(network) else { continue };
-            let Some(state) = states.get_mut(network) else { continue };
-            for alias in &attachment.aliases {
-                state.names.entry(alias.clone()).or_insert(*address);
-            }
+    let state = |(name, Gathered { names, stable, aliases })| {
+        let mut names: BTreeMap<String, Ipv4Addr> = names.into_iter().collect();
+        // A service's own name is never taken by another's alias.
+        for (alias, address) in aliases {
+            names.entry(alias.clone()).or_insert(address);
         }
-    }
-    states
+        let subnet = stack.networks[name].clone();
+        (name, NetworkState { subnet, stable: stable.into_iter().collect(), names })
+    };
+    gathered.into_iter().map(state).collect()
+}
+
+/// What one network is made of.
+#[derive(Default)]
+struct Gathered<'a> {
+    names: Vec<(String, Ipv4Addr)>,
+    stable: Vec<Ipv4Addr>,
+    aliases: Vec<(&'a String, Ipv4Addr)>,
 }
 
 /// What the networks mean for the rest of the plan.
@@ -58,8 +65,13 @@ pub(super) struct Ground<'a> {
 
 impl Ground<'_> {
     /// The steps after which the replicas of `service` that had to leave first are gone.
-    pub(super) fn evicted_of(&self, service: &ServiceName) -> impl Iterator<Item = StepId> {
-        self.evicted.iter().filter(move |(id, _)| id.service == *service).map(|(_, step)| *step)
+    pub(super) fn evicted_of(&self, service: &ServiceName) -> Vec<StepId> {
+        let first = ReplicaId::new(service.clone(), Slot::FIRST);
+        self.evicted
+            .range::<&ReplicaId, _>(&first..)
+            .take_while(|(id, _)| id.service == *service)
+            .map(|(_, step)| *step)
+            .collect()
     }
 }
 
@@ -74,7 +86,7 @@ pub(super) fn ensure<'a>(stack: &'a Stack, have: &'a Observed, seen: &[Seen<'a>]
                 continue;
             }
             Some(Known::Is(is)) if *is == state => continue,
-            Some(Known::Is(is)) => match evict(stack, name, is, &state, seen, draft, &mut ground) {
+            Some(Known::Is(is)) => match evict(stack, name, (is, &state), have, seen, draft, &mut ground) {
                 Ok(after) => after,
                 Err(why) => {
                     draft.note(format_args!("network {name}"), format!("cannot be changed yet: {why}"));
@@ -99,8 +111,8 @@ pub(super) fn ensure<'a>(stack: &'a Stack, have: &'a Observed, seen: &[Seen<'a>]
 fn evict<'a>(
     stack: &Stack,
     name: &NetworkName,
-    is: &NetworkState,
-    shall: &NetworkState,
+    (is, shall): (&NetworkState, &NetworkState),
+    have: &Observed,
     seen: &[Seen<'a>],
     draft: &mut Draft,
     ground: &mut Ground<'a>,
@@ -119,6 +131,10 @@ fn evict<'a>(
     let leaving: Vec<Seen<'a>> = seen.iter().filter(stands).copied().collect();
     if let Some(stays) = leaving.iter().find(|seen| seen.is_unknown() || seen.is_one_off()) {
         return Err(format!("`{}` stands on it and is not to be touched", stays.id));
+    }
+    let is_stuck = |seen: &&Seen<'a>| seen.routed && matches!(have.edge, Known::Unknown(_));
+    if let Some(stays) = leaving.iter().find(is_stuck) {
+        return Err(format!("`{}` stands on it and the edge cannot be told to drain it", stays.id));
     }
     let gone = |seen: Seen<'a>| {
         let step = ground.evicted.get(seen.id).copied();

@@ -3,30 +3,36 @@
 use model::ServiceName;
 use std::collections::BTreeSet;
 
-/// The indices of `names` such that each comes after those it depends on; by name where there is a choice.
+/// In which order services are gone through, and which they depend on, by their places among the names.
+pub(super) struct Order {
+    /// Each comes after those it depends on; by name where there is a choice.
+    pub(super) indices: Vec<usize>,
+    /// For each service what it depends on, as declared; none for what is not among the names.
+    pub(super) dependencies: Vec<Vec<Option<usize>>>,
+}
+
+/// The order of `names`, which are sorted; `depends_on` tells what each depends on.
 ///
-/// `names` is sorted. A cycle, which declarations do not have, is cut at its first name: planning never loops.
-pub(super) fn dependencies_first<'a, I>(names: &[&'a ServiceName], depends_on: impl Fn(usize) -> I) -> Vec<usize>
+/// A cycle, which declarations do not have, is cut at its first name: planning never loops.
+pub(super) fn dependencies_first<'a, I>(names: &[&'a ServiceName], depends_on: impl Fn(usize) -> I) -> Order
 where
     I: Iterator<Item = &'a ServiceName>,
 {
+    let dependencies: Vec<Vec<Option<usize>>> =
+        (0..names.len()).map(|index| depends_on(index).map(|name| names.binary_search(&name).ok()).collect()).collect();
     let mut dependents = vec![Vec::new(); names.len()];
     let mut waits_for = vec![0usize; names.len()];
     for (index, waits) in waits_for.iter_mut().enumerate() {
-        for dependency in depends_on(index) {
-            if let Ok(found) = names.binary_search(&dependency)
-                && found != index
-            {
-                dependents[found].push(index);
-                *waits += 1;
-            }
+        for dependency in dependencies[index].iter().copied().flatten().filter(|found| *found != index) {
+            dependents[dependency].push(index);
+            *waits += 1;
         }
     }
     let mut free: BTreeSet<usize> = (0..names.len()).filter(|index| waits_for[*index] == 0).collect();
     let mut left: BTreeSet<usize> = (0..names.len()).filter(|index| waits_for[*index] > 0).collect();
-    let mut order = Vec::with_capacity(names.len());
+    let mut indices = Vec::with_capacity(names.len());
     while let Some(index) = free.pop_first().or_else(|| left.pop_first()) {
-        order.push(index);
+        indices.push(index);
         for dependent in &dependents[index] {
             waits_for[*dependent] = waits_for[*dependent].saturating_sub(1);
             if waits_for[*dependent] == 0 && left.remove(dependent) {
@@ -34,7 +40,7 @@ where
             }
         }
     }
-    order
+    Order { indices, dependencies }
 }
 
 #[cfg(test)]
@@ -51,7 +57,7 @@ mod tests {
             names.iter().copied().filter(move |other| wanted.contains(&other.as_str())).collect::<Vec<_>>().into_iter()
         };
         let order = dependencies_first(&names, of);
-        let words: Vec<&str> = order.into_iter().map(|index| names[index].as_str()).collect();
+        let words: Vec<&str> = order.indices.into_iter().map(|index| names[index].as_str()).collect();
         assert_eq!(words.join(" "), want);
     }
 

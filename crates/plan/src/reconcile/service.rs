@@ -41,7 +41,9 @@ pub(super) struct Service<'d, 'a> {
     pub(super) settles: bool,
     /// What every start comes after: networks, volumes, listeners; or why nothing can be started.
     pub(super) ground: Gate,
-    pub(super) gates: &'d mut Gates<'a>,
+    pub(super) gates: &'d mut Gates,
+    /// Its place among the services.
+    pub(super) index: usize,
     /// What a change waits for, once somebody has asked: asking may add steps that wait for a dependency.
     pub(super) change_gate: Option<Gate>,
     /// What a repair waits for, once somebody has asked.
@@ -136,7 +138,7 @@ impl<'a> Service<'_, 'a> {
             (Some(gate), _) => gate,
             (None, Err(why)) => Err(why.clone()),
             (None, Ok(ground)) => {
-                self.gates.for_change(self.target, self.draft).map(|gate| [&gate, &ground[..]].concat())
+                self.gates.for_change(self.index, self.target, self.draft).map(|gate| [&gate, &ground[..]].concat())
             }
         };
         self.change_gate.insert(gate).clone()
@@ -148,7 +150,7 @@ impl<'a> Service<'_, 'a> {
             (Some(gate), _) => gate,
             (None, Err(why)) => Err(why.clone()),
             (None, Ok(ground)) => {
-                self.gates.for_repair(self.target, self.draft).map(|gate| [&gate, &ground[..]].concat())
+                self.gates.for_repair(self.index, self.target, self.draft).map(|gate| [&gate, &ground[..]].concat())
             }
         };
         self.repair_gate.insert(gate).clone()
@@ -175,6 +177,18 @@ impl<'a> Service<'_, 'a> {
     }
 
     fn revive(&mut self, seen: Seen<'a>) -> Option<Coming<'a>> {
+        let failures = match restart::judge(&seen, self.target, self.want.asked_at, self.now)? {
+            Verdict::Now { failures, .. } => failures,
+            Verdict::Later { at } => {
+                self.draft.wake(at);
+                self.draft.note(seen.id, format!("is not live and waits for its back-off until {at}"));
+                return None;
+            }
+            Verdict::Leave { why } => {
+                self.draft.note(seen.id, why);
+                return None;
+            }
+        };
         if let Err(why) = self.repair_gate() {
             self.draft.note(seen.id, why);
             return None;
@@ -183,13 +197,12 @@ impl<'a> Service<'_, 'a> {
             self.draft.note(seen.id, "is not live, but the edge cannot be told to drain it");
             return None;
         }
-        // It did not exit by itself, and its probe has taken its time already: no back-off.
-        let start = self.start_in_place(&seen, seen.replica.failures)?;
+        let start = self.start_in_place(&seen, failures)?;
         Some(Coming::Revive { seen, start })
     }
 
     fn restart(&mut self, seen: Seen<'a>) -> Option<Coming<'a>> {
-        let verdict = restart::judge(&seen, self.target.role, self.target.restart, self.want.asked_at, self.now)?;
+        let verdict = restart::judge(&seen, self.target, self.want.asked_at, self.now)?;
         match verdict {
             Verdict::Now { failures, why } => match self.repair_gate() {
                 Err(why) => self.draft.note(seen.id, why),
@@ -297,8 +310,7 @@ impl<'a> Service<'_, 'a> {
 
     /// Whether the replica stays: it is started again as the code it was, or will be.
     fn restart_former(&mut self, seen: Seen<'a>) -> bool {
-        let (asked_at, role) = (self.want.asked_at, self.target.role);
-        let Some(verdict) = restart::judge(&seen, role, self.target.restart, asked_at, self.now) else { return false };
+        let Some(verdict) = restart::judge(&seen, self.target, self.want.asked_at, self.now) else { return false };
         if seen.replica.hash != self.target.hash && !self.want.former.contains_key(&seen.replica.hash) {
             self.draft.note(seen.id, "is still needed, but what its release started it with is no longer known");
             return false;

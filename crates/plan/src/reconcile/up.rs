@@ -17,7 +17,7 @@ use super::service::{Leaving, Service};
 use super::{job, order, rollout};
 use crate::action::{edge, replica};
 use crate::desired::Up;
-use crate::observed::Known;
+use crate::observed::{Health, Known};
 use crate::{Action, Observed, Plan, Reason, StepId, routing};
 use jiff::Timestamp;
 use model::project::{MountSource, Role};
@@ -116,26 +116,38 @@ impl<'a> Planner<'a> {
     fn go_through_services(&mut self) {
         let services = &self.want.stack.services;
         let (names, targets): (Vec<&'a ServiceName>, Vec<&'a Target>) = services.iter().unzip();
-        let mut gates = Gates::new(names.clone());
+        let order = order::dependencies_first(&names, |index| targets[index].depends_on.keys());
+        let mut gates = Gates::new(order.dependencies);
         let seen = seen::by_service(self.seen, &names);
         let mut addresses = Addresses::new(&self.want.stack.networks, services, self.seen);
-        for index in order::dependencies_first(&names, |index| targets[index].depends_on.keys()) {
+        for index in order.indices {
             let (name, target) = (names[index], targets[index]);
             let progress = if target.has_replicas() && target.replicas > 0 {
-                self.plan_service(name, target, seen[index], &mut gates, &mut addresses)
+                self.plan_service(index, (name, target), seen[index], &mut gates, &mut addresses)
             } else {
                 Progress::reached()
             };
             gates.record(index, progress);
         }
+        self.note_not_ready(&gates);
+    }
+
+    /// No step waits for them, since nothing hangs on them: whoever asks why the stack is not ready is told.
+    fn note_not_ready(&mut self, gates: &Gates) {
+        for id in gates.not_awaited() {
+            match self.have.health.get(id) {
+                Some(Health::Unready(why)) => self.draft.note(id, format!("runs and is not ready: {why}")),
+                _ => self.draft.note(id, "runs and is not ready yet"),
+            }
+        }
     }
 
     fn plan_service(
         &mut self,
-        name: &'a ServiceName,
-        target: &'a Target,
+        index: usize,
+        (name, target): (&'a ServiceName, &'a Target),
         mine: &[Seen<'a>],
-        gates: &mut Gates<'a>,
+        gates: &mut Gates,
         addresses: &mut Addresses<'a>,
     ) -> Progress {
         let staying: Vec<Seen<'a>> =
@@ -159,6 +171,7 @@ impl<'a> Planner<'a> {
             settles: self.unsettled.is_some(),
             ground: self.ground_of(name, target),
             gates,
+            index,
             change_gate: None,
             repair_gate: None,
             draft: &mut self.draft,

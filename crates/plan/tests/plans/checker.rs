@@ -8,10 +8,9 @@ use crate::stacks;
 use crate::world::World;
 use mainstay_plan::action::{Action, edge, replica};
 use mainstay_plan::desired::Down;
-use mainstay_plan::{Allocation, Desired, Observed, Plan, Reason, Step, StepId, Violation, check};
+use mainstay_plan::{After, Allocation, Desired, Observed, Plan, Reason, Step, StepId, Violation, check};
 use model::project::Condition;
 use proptest::prelude::*;
-use std::collections::BTreeSet;
 use testkit::project::{self, depends_on, name, with};
 
 /// Plans for the scene, breaks the plan, and tells what the checker says, each violation in short.
@@ -99,7 +98,7 @@ fn what_is_not_ours_or_unreadable_is_not_touched() {
     let remove = |id: &str| {
         let action = Action::Replica(replica::Action::Remove { id: name(id) });
         move |plan: &mut Plan| {
-            let step = Step { after: BTreeSet::new(), action, why: Reason::NotWanted };
+            let step = Step { after: After::default(), action, why: Reason::NotWanted };
             plan.steps.insert(StepId(99), step);
         }
     };
@@ -162,7 +161,7 @@ fn a_service_that_may_go_under_its_floor_is_found() {
         // Both old ones leave for the same new one.
         let route = step(plan, "route x.3");
         let second = step(plan, "drain x.2");
-        plan.steps.get_mut(&second).expect("found").after = BTreeSet::from([route]);
+        plan.steps.get_mut(&second).expect("found").after = After::from(&[route][..]);
     });
     assert_eq!(unchained, "`x` may be left with 1 replicas that serve, its floor is 2");
     let stop_first = breach("x2 v2 stop-first", "1:v1 2:v1", |_| {});

@@ -176,7 +176,7 @@ fn a_replica_that_is_not_live_is_started_again() {
         expect![[r#"
         1  drain  2 10s  about to stop
         2  stop   2 10s  liveness probe failed  after 1
-        3  start  2 v1  liveness probe failed  after 2
+        3  start  2 v1 f1  liveness probe failed  after 2
         4  await  2 1m  must be ready first  after 3
         5  route  2  ready for traffic  after 4
     "#]],
@@ -191,14 +191,81 @@ fn replicas_that_are_not_live_are_started_one_after_the_other() {
         expect![[r#"
         1  drain  1 10s  about to stop
         2  stop   1 10s  liveness probe failed  after 1
-        3  start  1 v1  liveness probe failed  after 2
+        3  start  1 v1 f1  liveness probe failed  after 2
         4  await  1 1m  must be ready first  after 3
         5  route  1  ready for traffic  after 4
         6  drain  2 10s  about to stop  after 5
         7  stop   2 10s  liveness probe failed  after 6
-        8  start  2 v1  liveness probe failed  after 7
+        8  start  2 v1 f1  liveness probe failed  after 7
         9  await  2 1m  must be ready first  after 8
         10 route  2  ready for traffic  after 9
+    "#]],
+    );
+}
+
+#[test]
+fn one_that_is_never_live_waits_for_its_back_off_and_runs_on() {
+    check(
+        "x1 v1 live-probe",
+        "1:v1/dead/f10/ran20",
+        expect![[r#"
+        -- x.1: is not live and waits for its back-off until 2026-01-01T01:00:40.03Z
+        -- wakes in 40s
+    "#]],
+    );
+}
+
+#[test]
+fn a_run_longer_than_the_probe_takes_makes_failures_forgotten() {
+    check(
+        "x1 v1 live-probe",
+        "1:v1/dead/f10/ran239",
+        expect![[r#"
+        1  drain  1 10s  about to stop
+        2  stop   1 10s  liveness probe failed  after 1
+        3  start  1 v1 f11  liveness probe failed  after 2
+        4  await  1 1m  must be ready first  after 3
+        5  route  1  ready for traffic  after 4
+    "#]],
+    );
+    check(
+        "x1 v1 live-probe",
+        "1:v1/dead/f10/ran250",
+        expect![[r#"
+        1  drain  1 10s  about to stop
+        2  stop   1 10s  liveness probe failed  after 1
+        3  start  1 v1 f1  liveness probe failed  after 2
+        4  await  1 1m  must be ready first  after 3
+        5  route  1  ready for traffic  after 4
+    "#]],
+    );
+}
+
+#[test]
+fn restart_policies_leave_one_that_is_not_live_as_well() {
+    check(
+        "x1 v1 no",
+        "1:v1/dead",
+        expect![[r#"
+        -- x.1: liveness probe failed; its restart policy leaves it so until it is asked for again
+    "#]],
+    );
+    check(
+        "x1 v1 on-failure:3 live-probe",
+        "1:v1/dead/f3/ran120",
+        expect![[r#"
+        -- x.1: liveness probe failed; after 3 failures in a row its restart policy leaves it so
+    "#]],
+    );
+    check(
+        "x1 v1 no asked",
+        "1:v1/dead",
+        expect![[r#"
+        1  drain  1 10s  about to stop
+        2  stop   1 10s  liveness probe failed  after 1
+        3  start  1 v1  liveness probe failed  after 2
+        4  await  1 1m  must be ready first  after 3
+        5  route  1  ready for traffic  after 4
     "#]],
     );
 }

@@ -3,11 +3,14 @@
 use crate::stacks;
 use crate::world::World;
 use expect_test::{Expect, expect};
+use mainstay_plan::action::{Action, replica};
 use mainstay_plan::desired::Down;
 use mainstay_plan::observed::{Known, Phase};
-use mainstay_plan::{Allocation, Desired, text};
+use mainstay_plan::{Allocation, Desired, StepId, text};
 use model::ReplicaId;
 use model::project::{Condition, Mount, MountSource};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use testkit::project::{self, depends_on, name, with};
 
@@ -181,4 +184,74 @@ fn nothing_is_left_to_do_once_it_is_gone() {
         },
         expect![[""]],
     );
+}
+
+/// Services `s0` on, each with the numbers of those it depends on, all lower, and whether it runs.
+fn layers(services: &[(Vec<usize>, bool)]) -> (World, Down) {
+    let project = services.iter().enumerate().fold(project::project(), |project, (index, (needs, runs))| {
+        with(project, &format!("s{index}"), |service| {
+            service.replicas = u32::from(*runs);
+            service.depends_on = needs.iter().map(|need| depends_on(&format!("s{need}"), Condition::Started)).collect();
+        })
+    });
+    let (stack, _) = stacks::settle(&project, &Allocation::default());
+    let depends_on = stack.services.iter();
+    let depends_on = depends_on.map(|(name, t)| (name.clone(), t.depends_on.keys().cloned().collect())).collect();
+    let mut world = World::new();
+    world.converge(&Desired::Up(stacks::up(stack)), &mut |_| 0);
+    (world, Down { depends_on, ..Down::default() })
+}
+
+/// The services whose stop the stop of each waits for.
+fn stops_before(world: &World, down: &Down) -> BTreeMap<String, BTreeSet<String>> {
+    let plan = world.plan(&Desired::Down(down.clone()));
+    let stopped = |id: &StepId| match &plan.steps[id].action {
+        Action::Replica(replica::Action::Stop { id, .. }) => Some(id.service.to_string()),
+        _ => None,
+    };
+    let stops = plan.steps.iter().filter_map(|(id, step)| Some((stopped(id)?, &step.after)));
+    stops.map(|(service, after)| (service, after.iter().filter_map(stopped).collect())).collect()
+}
+
+#[test]
+fn layers_of_services_that_run_nothing_are_passed_through_once() {
+    // A bottom, forty layers of two that each need both below them, and a top: 2^40 ways lead from one to the other.
+    let mut services = vec![(vec![], true), (vec![0], false), (vec![0], false)];
+    for layer in 1..40 {
+        let below = vec![2 * layer - 1, 2 * layer];
+        services.extend([(below.clone(), false), (below, false)]);
+    }
+    services.push((vec![79, 80], true));
+    let (world, down) = layers(&services);
+    assert_eq!(stops_before(&world, &down)["s0"], ["s81".to_owned()].into());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn who_runs_stops_after_all_that_need_it_through_whatever_runs_nothing(
+        shapes in prop::collection::vec((prop::collection::vec(0usize..9, 0..4), any::<bool>()), 1..9),
+    ) {
+        let lower = |(index, (needs, runs)): (usize, &(Vec<usize>, bool))| {
+            (needs.iter().copied().filter(|need| *need < index).collect::<Vec<_>>(), *runs)
+        };
+        let services: Vec<_> = shapes.iter().enumerate().map(lower).collect();
+        // Who needs what, directly or through services that run nothing; dependents have higher numbers.
+        let mut reached: Vec<BTreeSet<usize>> = Vec::new();
+        for (needs, _) in &services {
+            let through = needs.iter().flat_map(|need| {
+                let further = if services[*need].1 { BTreeSet::new() } else { reached[*need].clone() };
+                further.into_iter().chain([*need])
+            });
+            reached.push(through.collect());
+        }
+        let (world, down) = layers(&services);
+        let found = stops_before(&world, &down);
+        for index in (0..services.len()).filter(|index| services[*index].1) {
+            let needed_by = (0..services.len()).filter(|other| services[*other].1 && reached[*other].contains(&index));
+            let want: BTreeSet<String> = needed_by.map(|other| format!("s{other}")).collect();
+            prop_assert_eq!(&found[&format!("s{index}")], &want, "s{}", index);
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! (takes no traffic), `no`/`always`/`on-failure[:max]` (restart), `job`, `asked` (somebody asked just now), `restart`
 //! (a restart was asked for just now), `forgotten` (earlier templates are not known), `moved` (another subnet),
 //! `routes` (routes change), `edge?` (the edge cannot be read), `needs-db`, `needs-db-ready` (a service `db` that is
-//! there), `db?` (it cannot be read) …
+//! there), `db?` (it cannot be read), `live-probe` (says after two minutes that one was never live) …
 //!
 //! There: `1:v1` is slot 1, running version 1, ready, with traffic. After slashes: `new` (not probed yet), `starting`,
 //! `unready`, `dead`, `unrouted`, `unknown`, `half`, `exit0`, `exit1`, `failed`, `f3` (three failures before it was
@@ -19,6 +19,7 @@ use mainstay_plan::desired::Up;
 use mainstay_plan::observed::{Exit, Health, Known, Phase, Replica};
 use mainstay_plan::{Allocation, Desired, Plan, reconcile};
 use model::policy::{Route, RoutePath, RouteTarget};
+use model::probe::{Check, Probe};
 use model::project::{Condition, Order, Project, RestartPolicy, Role};
 use model::stack::Stack;
 use model::units::format_duration;
@@ -94,6 +95,10 @@ fn project_of(words: &[&str]) -> Project {
         x.direct = has("direct");
         x.ports = if has("quiet") { [].into() } else { [80].into() };
         x.role = if has("job") { Role::Job } else { Role::Service };
+        if has("live-probe") {
+            let check = Check::Tcp { port: 80 };
+            x.probes.live = Some(Probe { timeout: Duration::from_secs(10), ..Probe::with_defaults(check) });
+        }
         x.restart = words.iter().find_map(|word| policy(word)).unwrap_or(RestartPolicy::Always);
         let conditions = [
             ("needs-db", Condition::Started),

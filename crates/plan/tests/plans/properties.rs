@@ -4,12 +4,12 @@
 use crate::stacks::{self, settle, up_after};
 use crate::world::{Failed, World};
 use mainstay_plan::desired::{Down, Up};
-use mainstay_plan::observed::{Exit, Known, Phase};
-use mainstay_plan::{Allocation, Desired, routing};
+use mainstay_plan::observed::{Exit, Health, Known, Phase, Replica};
+use mainstay_plan::{Allocation, Desired, FIRST_ONE_OFF_SLOT, routing};
 use model::policy::{Route, RoutePath, RouteTarget};
 use model::project::{Condition, Mount, MountSource, Order, Project, RestartPolicy, Role, Service};
 use model::stack::Stack;
-use model::{NetworkName, ReplicaId};
+use model::{NetworkName, ReplicaId, Slot};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -51,6 +51,14 @@ enum Event {
     Unreadable(usize, Vec<Shape>),
     /// A restart is asked for.
     Restart(usize),
+    /// A replica fails its liveness probe.
+    NotLive(usize),
+    /// A start was cut short.
+    Half(usize),
+    /// The edge, or the networks, cannot be read while a release goes on.
+    Blind { edge: bool, shapes: Vec<Shape> },
+    /// Somebody runs something once, beside the replicas of a service.
+    OneOff(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -63,6 +71,10 @@ fn event() -> impl Strategy<Value = Event> {
         2 => prop::collection::vec(0usize..20, 1..4).prop_map(Event::Crash),
         1 => (0usize..20, shapes()).prop_map(|(n, shapes)| Event::Unreadable(n, shapes)),
         1 => (0usize..6).prop_map(Event::Restart),
+        1 => (0usize..20).prop_map(Event::NotLive),
+        1 => (0usize..20).prop_map(Event::Half),
+        1 => (any::<bool>(), shapes()).prop_map(|(edge, shapes)| Event::Blind { edge, shapes }),
+        1 => (0usize..20).prop_map(Event::OneOff),
     ]
 }
 
@@ -225,6 +237,48 @@ impl Life {
                 self.want.restart.extend(name.map(|name| (name, self.world.now)));
                 let _failed = self.carry_out(usize::MAX);
             }
+            Event::NotLive(n) => {
+                let Some(id) = self.nth_running(n) else { return };
+                if self.world.have.placed.replicas[&id].role == Role::Service {
+                    self.world.have.health.insert(id, Health::Dead("no answer".into()));
+                }
+                let _failed = self.carry_out(usize::MAX);
+            }
+            Event::Half(n) => {
+                let Some(id) = self.nth_running(n) else { return };
+                self.world.halve(&id);
+                let _failed = self.carry_out(usize::MAX);
+            }
+            Event::Blind { edge, shapes } => self.release_blindly(edge, &shapes),
+            Event::OneOff(n) => {
+                let Some(id) = self.nth_running(n) else { return };
+                let replica = Replica {
+                    role: Role::Job,
+                    addresses: BTreeMap::new(),
+                    ..self.world.have.placed.replicas[&id].clone()
+                };
+                let slot = Slot::new(FIRST_ONE_OFF_SLOT).expect("not zero");
+                self.world.have.placed.replicas.insert(ReplicaId::new(id.service, slot), replica);
+            }
+        }
+    }
+
+    fn release_blindly(&mut self, edge: bool, shapes: &[Shape]) {
+        let seen = self.world.have.clone();
+        let have = &mut self.world.have;
+        if edge {
+            have.edge = Known::Unknown("no answer".into());
+        } else {
+            have.placed.networks.values_mut().for_each(|network| *network = Known::Unknown("no answer".into()));
+        }
+        self.release(&project_of(shapes, false, false));
+        let _failed = self.carry_out(usize::MAX);
+        let have = &mut self.world.have;
+        if edge {
+            have.edge = seen.edge;
+        } else {
+            // New ones may have been made meanwhile.
+            have.placed.networks.extend(seen.placed.networks);
         }
     }
 }
@@ -236,7 +290,8 @@ fn assert_as_wanted(world: &World, stack: &Stack) {
     assert_eq!(routing.settled, Some(routing::routing_hash(stack)));
     let mut routed = BTreeSet::new();
     let mut counts: BTreeMap<_, u32> = BTreeMap::new();
-    for (id, replica) in &have.placed.replicas {
+    let is_one_off = |id: &ReplicaId| id.slot.number() >= FIRST_ONE_OFF_SLOT;
+    for (id, replica) in have.placed.replicas.iter().filter(|(id, _)| !is_one_off(id)) {
         let target = &stack.services[&id.service];
         assert_eq!(replica.hash, target.hash, "{id}");
         let is_fine = match target.role {

@@ -563,3 +563,27 @@ fn a_dependency_that_is_not_ready_is_waited_for() {
     "#]],
     );
 }
+
+#[test]
+fn what_runs_and_is_not_ready_is_named_when_no_step_waits_for_it() {
+    check(
+        "x3 v1",
+        "1:v1 2:v1/starting 3:v1/unready",
+        expect![[r#"
+            -- x.2: runs and is not ready yet
+            -- x.3: runs and is not ready: refused
+        "#]],
+    );
+}
+
+#[test]
+fn a_network_does_not_move_while_the_edge_cannot_drain_who_stands_on_it() {
+    check(
+        "x1 v1 moved edge?",
+        "1:v1",
+        expect![[r#"
+            -- network default: cannot be changed yet: `x.1` stands on it and the edge cannot be told to drain it
+            -- edge: cannot be read, traffic stays as it is: no answer
+        "#]],
+    );
+}

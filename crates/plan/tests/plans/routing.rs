@@ -48,7 +48,8 @@ fn shop() -> Project {
 }
 
 fn stack(project: &Project) -> Stack {
-    let allocation = mainstay_plan::allocate(project, &Allocation::default(), &[]).expect("there is room");
+    let allocation = mainstay_plan::allocate(project, &Allocation::default(), &mainstay_plan::InUse::default())
+        .expect("there is room");
     let terms = mainstay_plan::Terms {
         release: model::ReleaseNumber(1),
         bundle: "ab".repeat(32).parse().expect("legal"),

@@ -3,7 +3,7 @@
 use crate::world::World;
 use mainstay_plan::allocate::Terms;
 use mainstay_plan::desired::{Former, Up};
-use mainstay_plan::{Allocation, allocate, settle_stack};
+use mainstay_plan::{Allocation, InUse, allocate, settle_stack};
 use model::fingerprint::HashKey;
 use model::project::{Project, Service};
 use model::stack::Stack;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Settles a project on what was given out before.
 pub fn settle(project: &Project, before: &Allocation) -> (Stack, Allocation) {
-    let allocation = allocate(project, before, &[]).expect("there is room");
+    let allocation = allocate(project, before, &InUse::default()).expect("there is room");
     let terms = Terms {
         release: ReleaseNumber(1),
         bundle: "ab".repeat(32).parse().expect("legal"),

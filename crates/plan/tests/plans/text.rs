@@ -134,10 +134,15 @@ fn no_secret_is_in_any_text() {
 fn manifests_show_as_hashes_and_reasons_on_one_line() {
     let id = object::ObjectId { kind: "Deployment".into(), name: "api".into() };
     let manifest = object::Manifest { text: "password: hunter2".into(), hash: SpecHash::from_digest([7; 16]) };
-    let apply = Action::Object(object::Action::Apply { id, manifest });
+    let apply = Action::Object(object::Action::Apply { id, manifest: Box::new(manifest) });
     let why = Reason::Failed("no such\n9 remove everything".into());
     let step = Step { after: Default::default(), action: apply, why };
-    let plan = Plan { basis: Default::default(), steps: [(StepId(1), step)].into(), wake_at: None, notes: Vec::new() };
+    let plan = Plan {
+        basis: Default::default(),
+        steps: [(StepId(1), step)].into_iter().collect(),
+        wake_at: None,
+        notes: Vec::new(),
+    };
     check(
         &text::canonical(&plan),
         expect![[r#"

@@ -232,6 +232,12 @@ impl World {
         self.have.health.insert(start.id.clone(), Health::Starting);
     }
 
+    /// What is there of the replica is what a start leaves that was cut short.
+    pub fn halve(&mut self, id: &ReplicaId) {
+        self.have.placed.replicas.get_mut(id).expect("what is halved exists").phase = Phase::Half;
+        self.have.health.remove(id);
+    }
+
     /// The replica's process ends by itself.
     pub fn crash(&mut self, id: &ReplicaId, how: Exit) {
         let replica = self.have.placed.replicas.get_mut(id).expect("what crashes exists");

@@ -1,5 +1,6 @@
 //! Who listens on a port: read from `/proc`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -21,12 +22,7 @@ impl fmt::Display for Holder {
 /// The process that listens where `address` wants to; none when it cannot be seen: it belongs to another user
 /// or sits in another pid namespace.
 pub fn of(address: SocketAddr) -> Option<Holder> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
-    let inodes: Vec<u64> = tables
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .flat_map(|table| listening(&table, address))
-        .collect();
+    let inodes: Vec<u64> = tables().flat_map(|table| listening(&table, address)).collect();
     let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
     if wanted.is_empty() {
         return None;
@@ -35,6 +31,26 @@ pub fn of(address: SocketAddr) -> Option<Holder> {
     let pid = pids.find(|pid| holds(*pid, &wanted))?;
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(Holder { pid, name: name.trim_end().to_owned() })
+}
+
+/// The TCP ports that anybody listens on, at whatever address.
+pub fn listened_ports() -> BTreeSet<u16> {
+    tables().flat_map(|table| ports(&table)).collect()
+}
+
+fn tables() -> impl Iterator<Item = String> {
+    ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| std::fs::read_to_string(path).ok())
+}
+
+/// The ports of the listening sockets in a table of `/proc/net`.
+fn ports(table: &str) -> Vec<u16> {
+    let port = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (_, port) = fields.next()?.split_once(':')?;
+        // 0A is LISTEN.
+        (fields.nth(1)? == "0A").then(|| u16::from_str_radix(port, 16).ok())?
+    };
+    table.lines().skip(1).filter_map(port).collect()
 }
 
 fn holds(pid: u32, sockets: &[String]) -> bool {
@@ -93,5 +109,6 @@ mod tests {
         check("10.0.0.1:8080", &[]);
         check("10.0.0.1:80", &[222]);
         check("127.0.0.1:81", &[]);
+        assert_eq!(ports(table), [8080, 80]);
     }
 }

@@ -81,12 +81,11 @@ impl World {
         saved.await.map_err(|error| refused(&error))
     }
 
-    /// Subnets that other stacks have, so that two never get the same.
-    pub async fn other_subnets(&self, id: &StackId) -> Result<Vec<ipnet::Ipv4Net>, ApiError> {
+    /// What was given out to other stacks, so that nothing is given out twice.
+    pub async fn other_allocations(&self, id: &StackId) -> Result<Vec<Allocation>, ApiError> {
         let states = self.store.run("read the stacks", |tx| tx.stacks()).await.map_err(|error| refused(&error))?;
         let others = states.into_iter().filter(|state| state.id != *id).filter_map(|state| state.allocation);
-        let parsed = others.filter_map(|text| Allocation::from_text(&text).ok());
-        Ok(parsed.flat_map(|allocation| allocation.networks.into_values().map(|subnet| subnet.net)).collect())
+        Ok(others.filter_map(|text| Allocation::from_text(&text).ok()).collect())
     }
 
     /// The number the next release gets.

@@ -6,7 +6,9 @@ use crate::api::ApiError;
 use model::StackId;
 use model::project::Project;
 use model::stack::Stack;
+use plan::InUse;
 use plan::allocate::Allocation;
+use std::collections::BTreeMap;
 
 /// The stack that a release wants, and the addresses given out for it.
 pub async fn settle(
@@ -26,9 +28,7 @@ pub async fn settle(
             service.replicas = *replicas;
         }
     }
-    let in_use = world.engine.subnets_in_use().await.map_err(|error| crate::failed(&error))?;
-    let others = world.other_subnets(id).await?;
-    let in_use: Vec<_> = in_use.into_iter().filter(|net| !record.allocation.has(net)).chain(others).collect();
+    let in_use = in_use(world, id, &record.allocation).await?;
     let allocation = plan::allocate(&project, &record.allocation, &in_use).map_err(|error| refused(&error))?;
     let manifest = world.lay_out(&running.bundle).await?;
     let terms = plan::Terms {
@@ -40,6 +40,19 @@ pub async fn settle(
     let stack = plan::settle_stack(&project, &allocation, &terms, &|path| manifest.digest_of(path))
         .map_err(|error| refused(&error))?;
     Ok((stack, allocation))
+}
+
+/// What the machine and its other stacks have; `own` is this stack's, which the machine uses as well.
+async fn in_use(world: &World, id: &StackId, own: &Allocation) -> Result<InUse, ApiError> {
+    let mut subnets = world.engine.subnets_in_use().await.map_err(|error| crate::failed(&error))?;
+    subnets.retain(|net| !own.has(net));
+    let mut ports = runtime::sockets::listened_ports();
+    ports.retain(|port| !own.has_port(*port));
+    for other in world.other_allocations(id).await? {
+        subnets.extend(other.networks.values().map(|subnet| subnet.net));
+        ports.extend(other.ports.values().flat_map(BTreeMap::values));
+    }
+    Ok(InUse { subnets, ports })
 }
 
 fn refused(error: &(dyn std::error::Error + 'static)) -> ApiError {
