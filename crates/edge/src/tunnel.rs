@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 const PIECE: usize = 64 << 10;
 
+/// After so many bytes the worker's other tasks get a turn: two sockets that are always ready would keep it for ever.
+const TURN: u64 = 256 << 10;
+
 thread_local! {
     /// Read into and written from between two waits; what a full socket did not take is copied out.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; PIECE].into_boxed_slice());
@@ -45,6 +48,9 @@ pub(crate) async fn carry(
     cut: &CancellationToken,
 ) -> Carried {
     let (from_client, from_upstream) = (Cell::new(0), Cell::new(0));
+    for stream in [&client.0, &upstream.0] {
+        crate::io::let_peer_pause(stream);
+    }
     let both = async {
         tokio::try_join!(
             pump(&client.0, &upstream.0, client.1.clone(), &from_client),
@@ -59,7 +65,12 @@ pub(crate) async fn carry(
 }
 
 async fn pump(from: &TcpStream, to: &TcpStream, mut left: Bytes, count: &Cell<u64>) -> io::Result<()> {
+    let mut turn_ends = count.get() + TURN;
     loop {
+        if count.get() >= turn_ends {
+            turn_ends = count.get() + TURN;
+            tokio::task::yield_now().await;
+        }
         while !left.is_empty() {
             to.writable().await?;
             match to.try_write(&left) {
@@ -105,4 +116,51 @@ fn read_and_write(from: &TcpStream, to: &TcpStream, count: &Cell<u64>) -> io::Re
         count.set(count.get() + written as u64);
         Ok(Step::Moved(Bytes::copy_from_slice(&scratch[written..read])))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream as StdStream};
+    use std::rc::Rc;
+
+    fn pair() -> (StdStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let ours = StdStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        let (theirs, _) = listener.accept().expect("accepted");
+        for stream in [&ours, &theirs] {
+            stream.set_nonblocking(true).expect("set");
+        }
+        (ours, TcpStream::from_std(theirs).expect("a stream"))
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_that_is_always_ready_leaves_others_their_turn() {
+        let ((mut client, client_side), (server, server_side)) = (pair(), pair());
+        // As much as the kernel takes, so that the tunnel needs nobody to go on.
+        let mut filled = 0u64;
+        while let Ok(written) = client.write(&[7; 64 << 10]) {
+            filled += written as u64;
+        }
+        let cut = CancellationToken::new();
+        let carrying = async { carry((client_side, Bytes::new()), (server_side, Bytes::new()), &cut).await };
+        let arrived = || rustix::io::ioctl_fionread(&server).expect("a number");
+        let most = Rc::new(Cell::new(0));
+        let others = async {
+            let mut before = 0;
+            for _ in 0..10_000 {
+                most.set(most.get().max(arrived() - before));
+                before = arrived();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = carrying => panic!("nobody has closed"),
+            () = others => {}
+        }
+        assert!(filled > 1 << 20 && arrived() > 1 << 20, "{filled} of which {} arrived", arrived());
+        assert!(most.get() <= TURN + PIECE as u64, "{} in one turn", most.get());
+    }
 }
