@@ -1,17 +1,17 @@
 //! Taking connections from a listening socket.
 //!
 //! Owns the pace: one connection at a time, so that workers share the queue evenly, and none while the worker is full
-//! (the kernel's queue holds them). What the connection speaks is `detect`'s question.
+//! (the kernel's queue holds them, and the client that has been idle longest makes room). What the connection speaks is `detect`'s question.
 
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{ListenerState, Worker, detect};
+use super::{Activity, ListenerState, Worker, detect};
 use crate::http::{ClientContext, address_value};
 use crate::tasks::Task;
 
@@ -59,15 +59,18 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 fn begin(worker: &Rc<Worker>, state: &Rc<ListenerState>, stream: TcpStream, peer: SocketAddr) {
     let open = Open::new(worker.clone(), state.clone());
-    if stream.set_nodelay(true).is_err() {
+    let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else {
         // It is gone already.
         return;
-    }
+    };
     let client = Rc::new(ClientContext {
         worker: worker.clone(),
         listener: state.clone(),
         peer: peer.ip().to_canonical(),
         peer_value: address_value(peer.ip()),
+        local,
+        since: Instant::now(),
+        activity: Activity::default(),
     });
     let killed = worker.killed.clone();
     worker.tasks.spawn(Task::Connection, async move {
@@ -123,6 +126,7 @@ impl Worker {
             if self.totals.connections_open.get() < self.max_connections {
                 return;
             }
+            self.guests.make_room();
             room.await;
         }
     }
