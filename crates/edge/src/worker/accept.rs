@@ -1,8 +1,10 @@
 //! Taking connections from a listening socket.
 //!
-//! Owns the pace: one connection at a time, so that workers share the queue evenly, and none while the worker is full
-//! (the kernel's queue holds them, and the client that has been idle longest makes room). What the connection speaks is `detect`'s question.
+//! Owns the pace: one connection at a time, so that workers share the queue evenly. While the worker is full one more is
+//! taken and waits, for which the client that has been idle longest makes room; the kernel's queue holds the rest. What
+//! the connection speaks is `detect`'s question.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,6 +20,9 @@ use crate::tasks::Task;
 /// How long accepting rests when the process has no descriptor left: something has to end first.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a full worker looks for a client that could make room.
+const CROWDED_PAUSE: Duration = Duration::from_millis(100);
+
 /// Accepts until `closed`; the socket's copy is closed with it.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
@@ -25,12 +30,15 @@ pub(crate) async fn accept(
     socket: TcpListener,
     closed: CancellationToken,
 ) {
+    // Taken from the queue, so that it is known that somebody waits, and not served yet.
+    let waiting = Cell::new(None);
     let accepting = async {
         loop {
-            worker.have_room().await;
             match socket.accept().await {
-                Ok((stream, peer)) => {
-                    begin(&worker, &state, stream, peer);
+                Ok(accepted) => {
+                    waiting.set(Some(accepted));
+                    worker.have_room().await;
+                    serve_next(&worker, &state, &waiting);
                     // Another worker that was woken as well gets its turn.
                     tokio::task::yield_now().await;
                 }
@@ -48,6 +56,13 @@ pub(crate) async fn accept(
         biased;
         () = closed.cancelled() => {}
         () = accepting => {}
+    }
+    serve_next(&worker, &state, &waiting);
+}
+
+fn serve_next(worker: &Rc<Worker>, state: &Rc<ListenerState>, waiting: &Cell<Option<(TcpStream, SocketAddr)>>) {
+    if let Some((stream, peer)) = waiting.take() {
+        begin(worker, state, stream, peer);
     }
 }
 
@@ -127,7 +142,8 @@ impl Worker {
                 return;
             }
             self.guests.make_room();
-            room.await;
+            // Somebody may become idle meanwhile, which nobody tells.
+            let _ = tokio::time::timeout(CROWDED_PAUSE, room).await;
         }
     }
 }

@@ -180,7 +180,8 @@ async fn a_request_cannot_be_smuggled_in_a_body() {
         let answer = raw(address, request.as_bytes()).await;
         assert!(!answer.contains("content-length: 40"), "{answer}");
         let answers = answer.matches("HTTP/1.1 200").count();
-        let expected = if request.contains("/2") { 2 } else { 0 };
+        // After such a request the connection is closed: what follows may be part of its body.
+        let expected = if request.contains("/2") { 1 } else { 0 };
         let arrived = count.swap(0, std::sync::atomic::Ordering::SeqCst);
         assert_eq!((answers, arrived), (expected, expected), "{request:?} got {answer}");
     }
