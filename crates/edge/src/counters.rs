@@ -38,6 +38,7 @@ pub(crate) struct Totals {
     pub connections_open: Count,
     pub connections_accepted: Count,
     pub accept_failures: Count,
+    pub requests_refused: Count,
     pub websockets_cut: Count,
     pub tcp_cut: Count,
 }

@@ -294,6 +294,7 @@ fn check_listener(fd: &OwnedFd) -> Result<(), String> {
     if !is_listening || !is_tcp {
         return Err("is no listening TCP socket".to_owned());
     }
+    crate::io::watch_peer(fd).map_err(|error| format!("takes no options: {error}"))?;
     // Shared by all who hold the socket; a blocking one would stop a worker.
     rustix::io::ioctl_fionbio(fd, true).map_err(|error| format!("cannot be made non-blocking: {error}"))
 }

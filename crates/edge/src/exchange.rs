@@ -22,7 +22,7 @@ const CLIENT_LEFT: u16 = 499;
 /// A request under way.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    worker: Rc<Worker>,
+    client: Rc<ClientContext>,
     service: Rc<ServiceCounters>,
     request_id: HeaderValue,
     target: Uri,
@@ -50,14 +50,14 @@ struct Subject {
 
 impl Exchange {
     pub(crate) fn begin<B>(
-        client: &ClientContext,
+        client: &Rc<ClientContext>,
         service: Rc<ServiceCounters>,
         request: &Request<B>,
         request_id: HeaderValue,
     ) -> Self {
-        let worker = client.worker.clone();
+        client.activity.begin();
         service.in_flight.increase();
-        let subject = worker.log.is_on().then(|| {
+        let subject = client.worker.log.is_on().then(|| {
             Box::new(Subject {
                 client: client.peer,
                 host: request.headers().get(header::HOST).cloned(),
@@ -66,7 +66,7 @@ impl Exchange {
             })
         });
         Self {
-            worker,
+            client: client.clone(),
             service,
             request_id,
             target: request.uri().clone(),
@@ -138,8 +138,9 @@ impl Exchange {
         self.service.websockets.increase();
         self.service.in_flight.increase();
         self.is_moved = true;
+        self.client.activity.begin();
         Exchange {
-            worker: self.worker.clone(),
+            client: self.client.clone(),
             service: self.service.clone(),
             request_id: self.request_id.clone(),
             target: self.target.clone(),
@@ -192,7 +193,7 @@ impl Exchange {
 
     fn log(&self) {
         let Some(subject) = &self.subject else { return };
-        self.worker.log.write(&Line {
+        self.client.worker.log.write(&Line {
             request_id: self.request_id.to_str().ok(),
             client: subject.client,
             host: subject.host.as_ref().map(|host| String::from_utf8_lossy(host.as_bytes())),
@@ -214,6 +215,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        self.client.activity.end();
         self.count();
         if !self.is_moved {
             self.log();
@@ -227,6 +229,29 @@ fn protocol(version: Version) -> &'static str {
         Version::HTTP_10 => "HTTP/1.0",
         _ => "HTTP/1.1",
     }
+}
+
+/// Counts and logs what a client sent that never became a request.
+pub(crate) fn refused(client: &ClientContext, status: StatusCode) {
+    let worker = &client.worker;
+    worker.totals.requests_refused.increase();
+    worker.log.write(&Line {
+        request_id: None,
+        client: client.peer,
+        host: None,
+        method: None,
+        path: None,
+        status: Some(status.as_u16()),
+        duration: client.since.elapsed(),
+        bytes_in: 0,
+        bytes_out: 0,
+        project: "",
+        service: "",
+        upstream: None,
+        retries: 0,
+        protocol: "HTTP",
+        broken: false,
+    });
 }
 
 /// A TCP connection under way.

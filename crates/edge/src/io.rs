@@ -5,15 +5,41 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
+
+/// A peer that is silent this long is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How long a peer may leave what was sent to it untaken, be it dead or not reading.
+const UNTAKEN: Duration = Duration::from_secs(60);
+
+/// Has the kernel end connections whose peer is gone or takes nothing. A listening socket hands it down to all that
+/// are accepted from it.
+pub(crate) fn watch_peer(socket: impl AsFd) -> io::Result<()> {
+    let socket = socket.as_fd();
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, SILENCE)?;
+    sockopt::set_tcp_keepintvl(socket, SILENCE / 4)?;
+    sockopt::set_tcp_keepcnt(socket, 4)?;
+    let untaken = u32::try_from(UNTAKEN.as_millis()).unwrap_or(u32::MAX);
+    Ok(sockopt::set_tcp_user_timeout(socket, untaken)?)
+}
+
+/// Lets the peer of a tunnel read when it likes: how long it pauses is between the two ends. A dead one is still found.
+pub(crate) fn let_peer_pause(socket: impl AsFd) {
+    // A socket that refuses is gone, which the next read tells.
+    let _ = sockopt::set_tcp_user_timeout(socket, 0);
+}
 
 /// A client's connection; what was read ahead comes first.
 #[derive(Debug)]
@@ -156,5 +182,23 @@ impl AsyncWrite for UpstreamStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.0.stream.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_accepted_is_watched_as_its_listener_says() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        watch_peer(&listener).expect("set");
+        let _client = std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        let (accepted, _) = listener.accept().expect("accepted");
+        assert!(sockopt::socket_keepalive(&accepted).expect("told"));
+        assert_eq!(sockopt::tcp_keepidle(&accepted).expect("told"), SILENCE);
+        assert_eq!(sockopt::tcp_user_timeout(&accepted).expect("told"), 60_000);
+        let_peer_pause(&accepted);
+        assert_eq!(sockopt::tcp_user_timeout(&accepted).expect("told"), 0);
     }
 }

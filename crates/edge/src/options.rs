@@ -29,7 +29,11 @@ pub struct Options {
     pub max_connections: usize,
     /// How long a client may be silent before an upstream is asked whether the server speaks first.
     pub sniff_silence: Duration,
-    /// How long an idle upstream connection is kept.
+    /// How many clients of a worker may be silent at once, each with a connection to a server that may speak first.
+    pub max_silent: usize,
+    /// How long a client may pause in the middle of a request's body.
+    pub body_stall: Duration,
+    /// How long an idle upstream connection is kept, unless the upstream says less.
     pub upstream_idle: Duration,
     /// Idle connections kept per upstream and worker.
     pub max_idle_per_upstream: usize,
@@ -54,6 +58,8 @@ impl Options {
             max_connections: 10_000,
             // Long enough for a client's first bytes from another continent's edge, short for a database's greeting.
             sniff_silence: Duration::from_millis(150),
+            max_silent: 1024,
+            body_stall: Duration::from_secs(60),
             // Below the 60 s after which many servers and load balancers close; checked again at each use anyway.
             upstream_idle: Duration::from_secs(50),
             max_idle_per_upstream: 256,

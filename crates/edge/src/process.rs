@@ -14,6 +14,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::control::frame::{self, FrameError, Reader};
 use crate::control::{PROTOCOL, Refusal, Reply, ReplyEnvelope, RequestEnvelope};
@@ -67,6 +68,7 @@ pub enum ServeError {
 /// Takes over `options.control_fd`. Gives up new privileges and all capabilities for this thread and those it starts.
 pub fn serve(options: Options) -> Result<(), ServeError> {
     let control = control_socket(options.control_fd)?;
+    raise_open_files();
     give_up_privileges()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -97,6 +99,15 @@ fn control_socket(fd: RawFd) -> Result<std::os::unix::net::UnixListener, ServeEr
     Ok(listener)
 }
 
+/// As many open files as may be had: two for each connection, and the kernel's usual soft limit is 1024.
+fn raise_open_files() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "could not raise the limit of open files");
+    }
+}
+
 fn give_up_privileges() -> Result<(), ServeError> {
     rustix::thread::set_no_new_privs(true)
         .map_err(|error| ServeError::Privileges { what: "new privileges", source: error.into() })?;
@@ -118,23 +129,31 @@ async fn live(options: Arc<Options>, control: std::os::unix::net::UnixListener) 
     let mut workers = Workers::start(&options)?;
     let (shutdown, mut asked) = mpsc::channel(1);
     let desk = Arc::new(Desk::new(workers.commands.clone(), shutdown));
-    let answering = tokio::task::spawn_local(answer_daemons(control, desk.clone(), options.parent_uid));
+    let hang_up = CancellationToken::new();
+    let answering = answer_daemons(control, desk.clone(), options.parent_uid, hang_up.clone());
+    let answering = tokio::task::spawn_local(answering);
     let grace = tokio::select! {
-        _ = terminate.recv() => options.shutdown_grace,
+        _ = terminate.recv() => {
+            // Not the daemon's doing: it learns of it now, and starts another one while this one ends what it has.
+            hang_up.cancel();
+            options.shutdown_grace
+        }
         Some(grace) = asked.recv() => grace,
         () = workers.lost() => return Err(ServeError::WorkerLost),
     };
+    // Whoever comes next may have the control socket's name at once.
+    answering.abort();
     desk.close();
     desk.stop_workers(grace).await;
     loop {
         tokio::select! {
-            // Control goes on meanwhile: counters and drains are still answered, and a second request hurries.
+            // The daemon's conversation goes on meanwhile: counters and drains are still answered, and a second
+            // request hurries.
             _ = terminate.recv() => desk.stop_workers(Duration::ZERO).await,
             Some(grace) = asked.recv() => desk.stop_workers(grace).await,
             () = workers.ended() => break,
         }
     }
-    answering.abort();
     let log_threads = desk.take_log_threads().await;
     finish_logs(log_threads).await;
     Ok(())
@@ -211,12 +230,14 @@ fn max_connections(options: &Options, workers: usize) -> usize {
     options.max_connections.min(usize::try_from(fits).unwrap_or(usize::MAX)).max(1)
 }
 
-async fn answer_daemons(control: UnixListener, desk: Arc<Desk>, parent_uid: u32) {
+async fn answer_daemons(control: UnixListener, desk: Arc<Desk>, parent_uid: u32, hang_up: CancellationToken) {
     loop {
         match control.accept().await {
             Ok((socket, _)) => match socket.peer_cred() {
                 Ok(peer) if peer.uid() == 0 || peer.uid() == parent_uid => {
-                    tokio::task::spawn_local(answer_daemon(socket, desk.clone()));
+                    tokio::task::spawn_local(
+                        hang_up.clone().run_until_cancelled_owned(answer_daemon(socket, desk.clone())),
+                    );
                 }
                 Ok(peer) => tracing::warn!(uid = peer.uid(), "a stranger at the control socket was turned away"),
                 Err(error) => tracing::warn!(%error, "a nameless peer at the control socket was turned away"),
@@ -235,9 +256,20 @@ async fn answer_daemon(socket: UnixStream, desk: Arc<Desk>) {
     let socket = Arc::new(socket);
     let (replies, queue) = mpsc::channel(REPLIES);
     let writing = tokio::task::spawn_local(write_replies(socket.clone(), queue));
+    let _closing = Closing(socket.clone());
     if let Err(error) = read_requests(&socket, &desk, &replies).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the conversation with the daemon broke off");
         writing.abort();
+    }
+}
+
+/// Ends a conversation for whoever still holds its socket, so that the other side knows.
+struct Closing(Arc<UnixStream>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        // It may be closed already.
+        let _ = rustix::net::shutdown(&*self.0, rustix::net::Shutdown::Both);
     }
 }
 

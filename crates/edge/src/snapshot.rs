@@ -222,12 +222,12 @@ impl<'a> Compiler<'a> {
                 };
                 (Destination::Pool(*number), self.services.number(project, &self.table.pools[name].service))
             }
-            Target::Static { dir, spa } => {
+            Target::Static { dir, spa, service } => {
                 let Some(found) = self.holdings.dirs.get(dir) else {
                     return Err(Refusal::UnknownDir { dir: dir.clone(), used_by: place() });
                 };
                 let destination = Destination::Static { dir: found.clone(), spa: *spa };
-                (destination, self.services.number(project, &format!("static:{dir}")))
+                (destination, self.services.number(project, service))
             }
             Target::Fixed(fixed) => {
                 (Destination::Fixed(Arc::new(answer(fixed, place)?)), self.services.number(project, "fixed"))

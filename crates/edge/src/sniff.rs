@@ -3,16 +3,14 @@
 //! Owns the decision only; reading the bytes and waiting for them is `crate::worker::detect`. Start with [`sniff`].
 //!
 //! An HTTP/1 request is told by its whole first line, since other protocols begin like one: Redis takes `GET key`
-//! inline, NATS sends `CONNECT {…}`, SMTP `HELO host`.
+//! inline, NATS sends `CONNECT {…}`, SMTP `HELO host`. A line that only resembles a request is HTTP's to refuse: what is
+//! carried as bytes is looked at by nobody, and a lenient server may take it for a request after all.
 
 /// The start of an HTTP/2 connection whose client knows beforehand that the server speaks it (RFC 9113 §3.4).
 pub(crate) const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A first line longer than this that began like HTTP is taken for HTTP without having seen its end.
+/// A first line of two words that is longer than this is taken for HTTP without having seen its end.
 const LONG_ENOUGH: usize = 2048;
-
-/// The longest method of the registry is `UPDATEREDIRECTREF`.
-const MAX_METHOD: usize = 20;
 
 /// What a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,40 +44,35 @@ pub(crate) fn sniff(bytes: &[u8]) -> Verdict {
             _ => Verdict::Undecided(Lean::Http),
         };
     }
-    sniff_request_line(bytes)
+    // Empty lines before a request are skipped (RFC 9112 §2.2).
+    let empty = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    if empty > LONG_ENOUGH { Verdict::Http1 } else { sniff_request_line(&bytes[empty..]) }
 }
 
 fn sniff_request_line(bytes: &[u8]) -> Verdict {
-    let method_byte = |byte: &u8| byte.is_ascii_uppercase() || *byte == b'-';
-    let method = bytes.iter().take_while(|byte| method_byte(byte)).count();
-    if method > MAX_METHOD {
-        return Verdict::Tcp;
-    }
-    let target = match bytes.get(method) {
-        None => return Verdict::Undecided(Lean::Unclear),
-        Some(b' ') if method > 0 => &bytes[method + 1..],
-        Some(_) => return Verdict::Tcp,
+    let method = bytes.iter().take_while(|byte| is_token(**byte)).count();
+    let rest = match bytes.get(method) {
+        None if method < LONG_ENOUGH => return Verdict::Undecided(Lean::Unclear),
+        Some(b' ' | b'\t') if method > 0 => &bytes[method + 1..],
+        _ => return Verdict::Tcp,
     };
-    let lean = match target.first() {
-        None => return Verdict::Undecided(Lean::Unclear),
-        Some(b'/') => Lean::Http,
-        // `OPTIONS *`, `GET http://…`, `CONNECT host:port`: rare enough to wait for the line's end.
-        Some(byte) if byte.is_ascii_graphic() => Lean::Unclear,
-        Some(_) => return Verdict::Tcp,
-    };
-    match target.iter().position(|byte| *byte == b'\n') {
-        Some(end) if is_http_line(&target[..end]) => Verdict::Http1,
+    match rest.iter().position(|byte| *byte == b'\n') {
+        Some(end) if names_http(&rest[..end]) => Verdict::Http1,
         Some(_) => Verdict::Tcp,
-        None if target.iter().any(|byte| byte.is_ascii_control() && *byte != b'\r') => Verdict::Tcp,
-        None if target.len() < LONG_ENOUGH => Verdict::Undecided(lean),
-        None if lean == Lean::Http => Verdict::Http1,
-        None => Verdict::Tcp,
+        None if rest.len() >= LONG_ENOUGH => Verdict::Http1,
+        None if rest.first() == Some(&b'/') => Verdict::Undecided(Lean::Http),
+        None => Verdict::Undecided(Lean::Unclear),
     }
 }
 
-fn is_http_line(line: &[u8]) -> bool {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
+/// RFC 9110 §5.6.2: what a method may consist of.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether one of the words after the first begins like a version of HTTP.
+fn names_http(line: &[u8]) -> bool {
+    line.split(|byte| byte.is_ascii_whitespace() || *byte == 0x0b).any(|word| word.starts_with(b"HTTP/"))
 }
 
 #[cfg(test)]
@@ -110,8 +103,32 @@ mod tests {
         check(b"PR", unclear);
         check(b"PRI *", http);
         check(H2_PREFACE, Verdict::Http2);
-        check(b"PRI * HTTP/2.0\r\n\r\nXX", Verdict::Tcp);
         check(b"PROPFIND / HTTP/1.1\r\n", Verdict::Http1);
+    }
+
+    #[test]
+    fn what_resembles_a_request_is_never_carried_as_bytes() {
+        for bytes in [
+            &b"\r\nGET / HTTP/1.1\r\n"[..],
+            b"\n\nGET / HTTP/1.1\n",
+            b"GET  / HTTP/1.1\r\n",
+            b"GET\t/\tHTTP/1.1\r\n",
+            b"GET / HTTP/1.2\r\n",
+            b"GET / HTTP/2\r\n",
+            b"GET / HTTP/1.1 \r\n",
+            b"GET /\x01 HTTP/1.1\r\n",
+            b"GET / a HTTP/1.1 b\r\n",
+            b"get / HTTP/1.1\r\n",
+            b"AN-UNUSUALLY-LONG-METHOD / HTTP/1.1\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nXX",
+        ] {
+            check(bytes, Verdict::Http1);
+            for cut in 1..bytes.len() {
+                assert_ne!(sniff(&bytes[..cut]), Verdict::Tcp, "{:?}", String::from_utf8_lossy(&bytes[..cut]));
+            }
+        }
+        check(format!("GET http://x/{} HTTP", "a".repeat(3000)).as_bytes(), Verdict::Http1);
+        check(&[b'\n'; 3000], Verdict::Http1);
     }
 
     #[test]
@@ -127,10 +144,9 @@ mod tests {
             b"\0\0\0\x08\x04\xd2\x16\x2f",
             b"get foo\r\n",
             b"SSH-2.0-OpenSSH_9.2\r\n",
-            b"\r\n",
-            b"ABCDEFGHIJKLMNOPQRSTUVW",
-            b"GET /\0",
-            b"GET / HTTP/2\r\n",
+            b"QUIT\r\n",
+            b"{\"id\":1}",
+            b"GET /\r\n",
         ] {
             check(bytes, Verdict::Tcp);
         }

@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 const PIECE: usize = 64 << 10;
 
+/// After so many bytes the worker's other tasks get a turn: two sockets that are always ready would keep it for ever.
+const TURN: u64 = 256 << 10;
+
 thread_local! {
     /// Read into and written from between two waits; what a full socket did not take is copied out.
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; PIECE].into_boxed_slice());
@@ -45,6 +48,9 @@ pub(crate) async fn carry(
     cut: &CancellationToken,
 ) -> Carried {
     let (from_client, from_upstream) = (Cell::new(0), Cell::new(0));
+    for stream in [&client.0, &upstream.0] {
+        crate::io::let_peer_pause(stream);
+    }
     let both = async {
         tokio::try_join!(
             pump(&client.0, &upstream.0, client.1.clone(), &from_client),
@@ -59,7 +65,12 @@ pub(crate) async fn carry(
 }
 
 async fn pump(from: &TcpStream, to: &TcpStream, mut left: Bytes, count: &Cell<u64>) -> io::Result<()> {
+    let mut turn_ends = count.get() + TURN;
     loop {
+        if count.get() >= turn_ends {
+            turn_ends = count.get() + TURN;
+            tokio::task::yield_now().await;
+        }
         while !left.is_empty() {
             to.writable().await?;
             match to.try_write(&left) {
@@ -105,4 +116,48 @@ fn read_and_write(from: &TcpStream, to: &TcpStream, count: &Cell<u64>) -> io::Re
         count.set(count.get() + written as u64);
         Ok(Step::Moved(Bytes::copy_from_slice(&scratch[written..read])))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream as StdStream};
+
+    fn pair() -> (StdStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let ours = StdStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        let (theirs, _) = listener.accept().expect("accepted");
+        for stream in [&ours, &theirs] {
+            stream.set_nonblocking(true).expect("set");
+        }
+        (ours, TcpStream::from_std(theirs).expect("a stream"))
+    }
+
+    #[tokio::test]
+    async fn a_tunnel_that_is_always_ready_leaves_others_their_turn() {
+        let ((mut client, client_side), (mut server, server_side)) = (pair(), pair());
+        // As much as the kernel takes, so that the tunnel needs nobody to go on.
+        let mut filled = 0;
+        while let Ok(written) = client.write(&[7; 64 << 10]) {
+            filled += written as u64;
+        }
+        let (carried, most) = (Cell::new(0), Cell::new(0));
+        let others = async {
+            let mut seen = 0;
+            while carried.get() < filled {
+                most.set(most.get().max(carried.get() - seen));
+                seen = carried.get();
+                while server.read(&mut [0; 64 << 10]).is_ok() {}
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = pump(&client_side, &server_side, Bytes::new(), &carried) => panic!("nobody has closed: {ended:?}"),
+            () = others => {}
+        }
+        assert!(filled > 2 * TURN, "{filled}");
+        assert!(most.get() <= TURN + PIECE as u64, "{} in one turn", most.get());
+    }
 }

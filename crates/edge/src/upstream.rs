@@ -28,6 +28,12 @@ use crate::io::UpstreamSocket;
 /// How long an upstream that refused a connection is only asked when no other is there.
 const SUSPICION: Duration = Duration::from_millis(500);
 
+/// How long a connection may have been idle to be used for a request that cannot be sent again.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// So long before the time an upstream named, a connection is not used any more.
+const CLOSING: Duration = Duration::from_secs(1);
+
 /// One address of one replica.
 #[derive(Debug)]
 pub(crate) struct Upstream {
@@ -56,6 +62,13 @@ struct Idle {
     since: Instant,
 }
 
+impl Idle {
+    /// Whether the upstream is about to close it, or has.
+    fn is_over(&self) -> bool {
+        self.lease.kept_for.is_some_and(|kept| self.since.elapsed() + CLOSING >= kept)
+    }
+}
+
 /// A connection that is quiet or carries one request.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -64,6 +77,8 @@ pub(crate) struct Lease {
     pub socket: Weak<UpstreamSocket>,
     /// Bytes received on it so far.
     pub received: Rc<Cell<u64>>,
+    /// How long the upstream keeps it when it is idle, as it said with its last response.
+    pub kept_for: Option<Duration>,
     pub upstream: Rc<Upstream>,
 }
 
@@ -146,24 +161,32 @@ impl Upstream {
         self.suspect_until.get().is_some_and(|until| Instant::now() < until)
     }
 
-    /// Takes an idle connection. With `verify` the kernel is asked whether it is open, for requests that could not be
-    /// sent a second time.
-    pub(crate) fn take_idle(&self, verify: bool) -> Option<Lease> {
+    /// Takes an idle connection. With `once` one that is safe for a request that cannot be sent a second time: idle for
+    /// a moment only, and open as far as the kernel knows. A close may be under way nevertheless; servers close what
+    /// was idle for seconds.
+    pub(crate) fn take_idle(&self, once: bool) -> Option<Lease> {
         loop {
-            let Idle { lease, .. } = self.idle.borrow_mut().pop()?;
-            if !lease.sender.is_ready() {
+            // The last one is the one that was used last.
+            if once && self.idle.borrow().last().is_some_and(|idle| idle.since.elapsed() >= FRESH) {
+                return None;
+            }
+            let idle = self.idle.borrow_mut().pop()?;
+            if idle.is_over() || !idle.lease.sender.is_ready() {
                 continue;
             }
-            if verify && !lease.socket.upgrade().is_some_and(|socket| socket.is_quietly_open()) {
+            if once && !idle.lease.socket.upgrade().is_some_and(|socket| socket.is_quietly_open()) {
                 continue;
             }
-            return Some(lease);
+            return Some(idle.lease);
         }
     }
 
     /// Drops connections that were idle for `limit`.
     pub(crate) fn drop_idle(&self, limit: Duration) {
-        self.idle.borrow_mut().retain(|idle| idle.since.elapsed() < limit && !idle.lease.sender.is_closed());
+        let is_good = |idle: &Idle| idle.since.elapsed() < limit && !idle.is_over() && !idle.lease.sender.is_closed();
+        // Dropped once the cell is free: a connection's end runs its task's waker.
+        let over: Vec<Idle> = self.idle.borrow_mut().extract_if(.., |idle| !is_good(idle)).collect();
+        drop(over);
     }
 
     fn join_rotation(&self) {

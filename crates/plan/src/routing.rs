@@ -38,6 +38,14 @@ pub struct Socket {
     pub port: u16,
 }
 
+impl Socket {
+    /// Whether both cannot be listened on for two purposes.
+    fn overlaps(self, other: Self) -> bool {
+        let anywhere = |socket: Self| socket.address.is_none_or(|address| address.is_unspecified());
+        self.port == other.port && (self.address == other.address || anywhere(self) || anywhere(other))
+    }
+}
+
 /// How connections to a socket are treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
@@ -149,7 +157,11 @@ pub fn table(settled: Option<&Stack>, opened: Option<&Stack>, view: View<'_>) ->
     if let Some(opened) = opened {
         let RoutingTable { listeners, pools, folders, .. } = listeners::of(opened);
         for (socket, listener) in listeners {
-            table.listeners.entry(socket).or_insert(listener);
+            // A port that moves (from every address to one, say) does so with the settling, not before.
+            let is_moved = |(there, kept): (&Socket, &Listener)| kept.inside.is_none() && there.overlaps(socket);
+            if listener.inside.is_some() || !table.listeners.iter().any(is_moved) {
+                table.listeners.entry(socket).or_insert(listener);
+            }
         }
         table.pools.extend(pools);
         for (service, folder) in folders {

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -76,11 +77,40 @@ fn by(holder: Option<&Holder>) -> String {
 
 /// Listens on a TCP address. IPv6 addresses take IPv6 only, so that both can be listened on with one port.
 pub fn listen_tcp(address: SocketAddr, presence: Address) -> Result<TcpListener, ListenError> {
+    listen(address, presence, false)
+}
+
+/// Listens on a TCP address that sockets of ours cover already (`0.0.0.0:80` covers `127.0.0.1:80`) or that covers
+/// them; connections go to the more particular one from then on. Nobody but processes of our user could do the same.
+pub fn listen_tcp_beside(address: SocketAddr, own: &[BorrowedFd<'_>]) -> Result<TcpListener, ListenError> {
+    let share = |shared: bool| {
+        let set = |fd: &BorrowedFd<'_>| sockopt::set_socket_reuseport(fd, shared);
+        own.iter().try_for_each(set).map_err(|errno| ListenError::Tcp { address, source: errno.into() })
+    };
+    share(true)?;
+    let socket = listen(address, Address::Present, true);
+    // Shared for this one call only: later ones find the port taken again.
+    share(false)?;
+    let socket = socket?;
+    sockopt::set_socket_reuseport(&socket, false)
+        .map_err(|errno| ListenError::Tcp { address, source: errno.into() })?;
+    Ok(socket)
+}
+
+/// Whether this machine speaks IPv6 at all.
+pub fn has_ipv6() -> bool {
+    let socket = rustix::net::socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let anywhere = SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0));
+    socket.and_then(|socket| rustix::net::bind(&socket, &anywhere)).is_ok()
+}
+
+fn listen(address: SocketAddr, presence: Address, shared: bool) -> Result<TcpListener, ListenError> {
     let listen = || {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         // Connections of a predecessor that linger in TIME_WAIT must not keep us out.
         sockopt::set_socket_reuseaddr(&socket, true)?;
+        sockopt::set_socket_reuseport(&socket, shared)?;
         if address.is_ipv6() {
             sockopt::set_ipv6_v6only(&socket, true)?;
         }

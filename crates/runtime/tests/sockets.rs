@@ -2,7 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests look at what the doors left behind")]
 
-use mainstay_runtime::sockets::{Address, ListenError, listen_tcp, listen_unix};
+use mainstay_runtime::sockets::{Address, ListenError, listen_tcp, listen_tcp_beside, listen_unix};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
@@ -63,4 +64,20 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, "not a socket").unwrap();
     assert!(listen_unix(&dir.path().join("none/api.sock"), 0o600, None).is_err());
+}
+
+#[test]
+fn a_socket_of_ours_makes_room_for_a_more_particular_one_and_for_nobody_else() {
+    for (first, second) in [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "0.0.0.0")] {
+        let first = listen_tcp(format!("{first}:0").parse().unwrap(), Address::Present).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let address = format!("{second}:{port}").parse().unwrap();
+        assert!(matches!(listen_tcp(address, Address::Present), Err(ListenError::Taken { .. })));
+        let second = listen_tcp_beside(address, &[first.as_fd()]).unwrap();
+        let particular = if address.ip().is_loopback() { &second } else { &first };
+        let client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (_, peer) = particular.accept().unwrap();
+        assert_eq!(client.local_addr().unwrap(), peer);
+        assert!(matches!(listen_tcp(address, Address::Present), Err(ListenError::Taken { .. })));
+    }
 }

@@ -2,9 +2,9 @@
 
 use crate::commands::Commands;
 use crate::daemon::Daemon;
-use crate::edge_link::hub::{Found, Hub};
+use crate::edge_link::hub::{Hub, Remembered};
 use crate::edge_link::process::{LaunchError, Launcher};
-use crate::edge_link::table::{Memo, StackRouting};
+use crate::edge_link::table::{Ground, Memo, StackRouting};
 use crate::http;
 use crate::settings::Settings;
 use crate::stack::blobs;
@@ -147,7 +147,8 @@ async fn prepare(settings: &Settings, wiring: Wiring) -> Result<(Daemon, Keepers
         tasks: tasks.clone(),
     };
     let trees = bundles.clone();
-    let hub = Hub::new(settings.http, Box::new(move |bundle| blobs::folder(&trees, bundle)), launcher);
+    let ground = Ground { http: settings.http, ipv6: sockets::has_ipv6() };
+    let hub = Hub::new(ground, Box::new(move |bundle| blobs::folder(&trees, bundle)), launcher);
     let probes = Probes::new(&tasks, clock.clone(), Arc::new(Commands { engine: engine.clone() }));
     let (events, waiting) = mpsc::channel(EVENTS);
     let store = opened.store.clone();
@@ -190,7 +191,7 @@ async fn write_events(store: Store, mut events: mpsc::Receiver<(Option<StackId>,
 ///
 /// All of them before the first actor runs: the edge is given one table for all, and a stack that were missing
 /// in it would be cut off.
-async fn adopt(daemon: &Arc<Daemon>, memos: BTreeMap<StackId, Found>) {
+async fn adopt(daemon: &Arc<Daemon>, memos: BTreeMap<StackId, Remembered>) {
     let world = daemon.world();
     let records = match world.records().await {
         Ok(records) => records,
@@ -211,6 +212,11 @@ async fn adopt(daemon: &Arc<Daemon>, memos: BTreeMap<StackId, Found>) {
             let have = look_first(world, id, wanted.as_deref()).await;
             world.hub.restore(id, restore(memo, ready, [wanted, good], have)).await;
         }
+    }
+    match world.hub.renew().await {
+        Ok(true) => world.event_of_daemon("edge.renewed", "an edge of another version was replaced".into()),
+        Ok(false) => {}
+        Err(error) => world.event_of_daemon("edge.old", crate::chain(&error)),
     }
     for (id, record, wanted, good) in found {
         daemon.start(id, record, wanted, good);
@@ -278,7 +284,7 @@ fn spawn_watchers(daemon: &Arc<Daemon>) {
     tasks.supervise("watch the edge", backoff, move |stop| {
         let daemon = watcher.clone();
         async move {
-            let tell = |text: String| daemon.world().event_of_daemon("edge.lost", text);
+            let tell = |kind: &'static str, text: String| daemon.world().event_of_daemon(kind, text);
             stop.run_until_cancelled(daemon.world().hub.supervise(tell)).await;
         }
     });

@@ -110,6 +110,11 @@ impl Client {
         self.inner.ended.cancelled().await;
     }
 
+    /// Whether the conversation has ended.
+    pub fn is_closed(&self) -> bool {
+        self.inner.ended.is_cancelled()
+    }
+
     /// Passes listening sockets; the caller keeps its own copies.
     pub async fn add_listeners(&self, sockets: &[(String, BorrowedFd<'_>)]) -> Result<(), ClientError> {
         let ids = sockets.iter().map(|(id, _)| id.clone()).collect();

@@ -25,7 +25,7 @@ pub struct Stats {
     pub workers: u32,
     /// What belongs to no service.
     pub totals: Totals,
-    /// Per project and service; a directory counts as `static:<id>`, a ready-made answer as `fixed`, no route as ``.
+    /// Per project and service; a ready-made answer counts as `fixed`, no route as ``.
     pub services: Vec<ServiceStats>,
     /// Per upstream.
     pub upstreams: Vec<UpstreamStats>,
@@ -42,6 +42,9 @@ pub struct Totals {
     pub connections_accepted: u64,
     /// Times `accept` failed, mostly for want of descriptors.
     pub accept_failures: u64,
+    /// What was sent as HTTP and never became a request: malformed, too large or too slow.
+    #[serde(default)]
+    pub requests_refused: u64,
     /// WebSockets and other upgrades cut at the end of a drain's grace.
     pub websockets_cut: u64,
     /// Raw TCP connections cut at the end of a drain's grace.
@@ -186,6 +189,7 @@ impl Totals {
         self.connections_open += other.connections_open;
         self.connections_accepted += other.connections_accepted;
         self.accept_failures += other.accept_failures;
+        self.requests_refused += other.requests_refused;
         self.websockets_cut += other.websockets_cut;
         self.tcp_cut += other.tcp_cut;
         self.log_lines_dropped += other.log_lines_dropped;

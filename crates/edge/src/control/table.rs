@@ -106,6 +106,9 @@ pub enum Target {
         /// Whether unknown paths of a page view are answered with `index.html`.
         #[serde(default)]
         spa: bool,
+        /// The service, for log and counters.
+        #[serde(default)]
+        service: String,
     },
     /// The same document for everybody.
     Fixed(Fixed),

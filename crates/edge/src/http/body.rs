@@ -7,11 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Sleep;
 
 use super::connect::Carrier;
 use crate::exchange::Exchange;
@@ -29,6 +31,9 @@ pub(crate) enum BodyError {
     /// The file changed or could not be read.
     #[error("could not read the file")]
     File(#[from] std::io::Error),
+    /// The client paused for too long.
+    #[error("the body stalled for {} s", .0.as_secs())]
+    Stalled(Duration),
     /// A body was asked for that a later attempt took over.
     #[error("the body was taken over by another attempt")]
     TakenOver,
@@ -39,18 +44,15 @@ pub(crate) enum BodyError {
 pub(crate) enum Outgoing {
     Empty,
     /// Sent once.
-    Once {
-        incoming: Incoming,
-        count: Rc<Cell<u64>>,
-    },
+    Once(Arriving),
     /// Kept while it is small, so that it can be sent again.
     Again(Replay),
 }
 
 impl Outgoing {
     /// A body that can be sent once.
-    pub(crate) fn once(incoming: Incoming, count: Rc<Cell<u64>>) -> Self {
-        Outgoing::Once { incoming, count }
+    pub(crate) fn once(arriving: Arriving) -> Self {
+        Outgoing::Once(arriving)
     }
 }
 
@@ -61,7 +63,7 @@ impl http_body::Body for Outgoing {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Outgoing::Empty => Poll::Ready(None),
-            Outgoing::Once { incoming, count } => poll_counted(incoming, count, cx),
+            Outgoing::Once(arriving) => arriving.poll_frame(cx),
             Outgoing::Again(replay) => replay.poll_frame(cx),
         }
     }
@@ -69,7 +71,7 @@ impl http_body::Body for Outgoing {
     fn is_end_stream(&self) -> bool {
         match self {
             Outgoing::Empty => true,
-            Outgoing::Once { incoming, .. } => incoming.is_end_stream(),
+            Outgoing::Once(arriving) => arriving.incoming.is_end_stream(),
             Outgoing::Again(_) => false,
         }
     }
@@ -77,38 +79,67 @@ impl http_body::Body for Outgoing {
     fn size_hint(&self) -> SizeHint {
         match self {
             Outgoing::Empty => SizeHint::with_exact(0),
-            Outgoing::Once { incoming, .. } => incoming.size_hint(),
+            Outgoing::Once(arriving) => arriving.incoming.size_hint(),
             Outgoing::Again(replay) => replay.source.borrow().length,
         }
     }
 }
 
-fn poll_counted(
-    incoming: &mut Incoming,
-    count: &Cell<u64>,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-    let frame = ready!(Pin::new(incoming).poll_frame(cx));
-    if let Some(Ok(frame)) = &frame
-        && let Some(data) = frame.data_ref()
-    {
-        count.set(count.get() + data.len() as u64);
+/// A request body as it comes from the client: counted, and not waited for without end.
+#[derive(Debug)]
+pub(crate) struct Arriving {
+    incoming: Incoming,
+    count: Rc<Cell<u64>>,
+    /// Set when the client broke off or paused too long.
+    failed: Rc<Cell<bool>>,
+    limit: Option<Duration>,
+    /// Runs while the client pauses.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Arriving {
+    /// With no `limit` the client may pause as it likes.
+    pub(crate) fn new(incoming: Incoming, count: Rc<Cell<u64>>, limit: Option<Duration>) -> Self {
+        Self { incoming, count, failed: Rc::default(), limit, pause: None }
     }
-    Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+
+    /// Whether the client broke it off, readable wherever the body is by then.
+    pub(crate) fn failed(&self) -> Rc<Cell<bool>> {
+        self.failed.clone()
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            return self.poll_pause(cx);
+        };
+        self.pause = None;
+        match &frame {
+            Some(Ok(frame)) => self.count.set(self.count.get() + frame.data_ref().map_or(0, Bytes::len) as u64),
+            Some(Err(_)) => self.failed.set(true),
+            None => {}
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
+    }
+
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(limit) = self.limit else { return Poll::Pending };
+        let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(pause.as_mut().poll(cx));
+        self.failed.set(true);
+        Poll::Ready(Some(Err(BodyError::Stalled(limit))))
+    }
 }
 
 /// A request body that is read once and can be sent several times while it is small.
 #[derive(Debug)]
 pub(crate) struct Source {
-    incoming: Incoming,
-    count: Rc<Cell<u64>>,
+    arriving: Arriving,
     length: SizeHint,
     kept: Vec<Bytes>,
     kept_bytes: usize,
     trailers: Option<HeaderMap>,
     is_whole: bool,
     too_large: bool,
-    failed: bool,
     /// Only the newest attempt may read; an old one may still be held by a dying connection.
     attempt: u32,
 }
@@ -123,18 +154,16 @@ pub(crate) struct Replay {
 }
 
 impl Source {
-    pub(crate) fn new(incoming: Incoming, count: Rc<Cell<u64>>) -> Rc<RefCell<Self>> {
-        let length = incoming.size_hint();
+    pub(crate) fn new(arriving: Arriving) -> Rc<RefCell<Self>> {
+        let length = arriving.incoming.size_hint();
         Rc::new(RefCell::new(Self {
-            incoming,
-            count,
+            arriving,
             length,
             kept: Vec::new(),
             kept_bytes: 0,
             trailers: None,
             is_whole: false,
             too_large: false,
-            failed: false,
             attempt: 0,
         }))
     }
@@ -142,17 +171,12 @@ impl Source {
     /// The body from its start, or `None` when it was too large to be kept or the client broke it off.
     pub(crate) fn attempt(source: &Rc<RefCell<Self>>) -> Option<Outgoing> {
         let mut inner = source.borrow_mut();
-        if inner.too_large || inner.failed {
+        if inner.too_large || inner.arriving.failed.get() {
             return None;
         }
         inner.attempt += 1;
         let attempt = inner.attempt;
         Some(Outgoing::Again(Replay { source: source.clone(), attempt, position: 0, sent_trailers: false }))
-    }
-
-    /// Whether the client broke it off.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.failed
     }
 
     fn keep(&mut self, data: &Bytes) {
@@ -183,15 +207,12 @@ impl Replay {
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
         let source = &mut *source;
-        match ready!(poll_counted(&mut source.incoming, &source.count, cx)) {
+        match ready!(source.arriving.poll_frame(cx)) {
             None => {
                 source.is_whole = true;
                 Poll::Ready(None)
             }
-            Some(Err(error)) => {
-                source.failed = true;
-                Poll::Ready(Some(Err(error)))
-            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     source.keep(data);

@@ -38,7 +38,10 @@ pub(crate) enum Unreachable {
 pub(crate) async fn open(worker: &Worker, upstream: &Upstream) -> Result<TcpStream, Unreachable> {
     let connecting = tokio::time::timeout(worker.options.connect_timeout, TcpStream::connect(upstream.address));
     let connected = match connecting.await {
-        Ok(Ok(stream)) => stream.set_nodelay(true).map(|()| stream).map_err(|error| refused(upstream, &error)),
+        Ok(Ok(stream)) => {
+            let set = stream.set_nodelay(true).and_then(|()| crate::io::watch_peer(&stream));
+            set.map(|()| stream).map_err(|error| refused(upstream, &error))
+        }
         Ok(Err(error)) => Err(refused(upstream, &error)),
         Err(_) => Err(Unreachable::TimedOut),
     };
@@ -60,7 +63,7 @@ pub(crate) async fn open_http(worker: &Rc<Worker>, upstream: &Rc<Upstream>) -> R
     let io = TokioIo::new(UpstreamStream(socket.clone()));
     let (sender, connection) = http1::Builder::new().handshake(io).await.map_err(|_| Unreachable::Refused)?;
     let received = socket.received();
-    let lease = Lease { sender, socket: Rc::downgrade(&socket), received, upstream: upstream.clone() };
+    let lease = Lease { sender, socket: Rc::downgrade(&socket), received, kept_for: None, upstream: upstream.clone() };
     drop(socket);
     // Its end, good or bad, is told to whoever waits for a response on it.
     worker.tasks.spawn(Task::Upstream, drive(connection));

@@ -18,7 +18,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::body::{Body, Outgoing, Source};
+use super::body::{Arriving, Body, Outgoing, Source};
 use super::connect::{self, Carrier, Unreachable};
 use super::respond::Problem;
 use super::upgrade::{self, Upgrade};
@@ -40,9 +40,12 @@ pub(crate) async fn forward(
     mut request: Request<Incoming>,
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, Problem> {
+    // Both directions of an HTTP/2 stream may be open for as long as its ends like.
+    let stall = (request.version() <= Version::HTTP_11).then_some(client.worker.options.body_stall);
     let upgrade = prepare(client, &mut request, exchange);
     let (head, incoming) = request.into_parts();
-    let mut parcel = Parcel::new(head, incoming, exchange.counted_body());
+    let count = exchange.counted_body();
+    let mut parcel = Parcel::new(head, incoming, |incoming| Arriving::new(incoming, count(), stall));
     let mut tries = Tries::new(client.worker.clone(), pool);
     let outcome = loop {
         let wants_check = !parcel.is_repeatable();
@@ -56,7 +59,9 @@ pub(crate) async fn forward(
                 tries.again(&lease, exchange, true)?;
             }
             Sent::Lost => {
-                lease.upstream.failures.increase();
+                if !parcel.client_failed.get() {
+                    lease.upstream.failures.increase();
+                }
                 if !parcel.renew() {
                     return Err(parcel.loss());
                 }
@@ -69,26 +74,32 @@ pub(crate) async fn forward(
         }
     };
     let (response, lease, inheritance) = outcome;
-    let carrier = Carrier { lease, worker: client.worker.clone() };
+    let mut carrier = Carrier { lease, worker: client.worker.clone() };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let (Some(upgrade), Some(inheritance)) = (upgrade, inheritance) else { return Err(Problem::Garbled) };
         return upgrade::switch(client, upgrade, response, carrier, inheritance, exchange);
     }
     let (mut head, incoming) = response.into_parts();
-    headers::remove_hop_by_hop(&mut head.headers);
+    carrier.lease.kept_for = headers::kept_for(&head.headers);
+    let removed = headers::remove_hop_by_hop(&mut head.headers);
+    if let (StatusCode::UPGRADE_REQUIRED, Some(protocol)) = (head.status, removed.upgrade) {
+        // Such an answer has to name what is required (RFC 9110 §15.5.22).
+        head.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers.insert(header::UPGRADE, protocol);
+    }
     head.version = Version::HTTP_11;
     Ok(Response::from_parts(head, Body::upstream(incoming, carrier)))
 }
 
 /// Puts the headers right; returns the client's half of an upgrade if it offers one.
 fn prepare(client: &ClientContext, request: &mut Request<Incoming>, exchange: &Exchange) -> Option<Upgrade> {
-    let offer = (request.version() == Version::HTTP_11 && request.headers().contains_key(header::UPGRADE))
-        .then(|| hyper::upgrade::on(&mut *request));
+    let is_offered = request.headers().get(header::UPGRADE).is_some_and(headers::is_websocket);
+    let offer = (request.version() == Version::HTTP_11 && is_offered).then(|| hyper::upgrade::on(&mut *request));
     let has_body = !request.body().is_end_stream();
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
     let removed = headers::remove_hop_by_hop(headers);
-    headers::add_forwarded(headers, &client.peer_value, client.listener.is_trusted());
+    headers::add_forwarded(headers, &client.peer_value);
     headers.insert(headers::X_REQUEST_ID, exchange.request_id().clone());
     // The edge asks the client for the body itself, when the upstream's connection takes it.
     headers.remove(header::EXPECT);
@@ -135,21 +146,27 @@ struct Parcel {
     /// The head of a request that may be sent again.
     again: Option<request::Parts>,
     source: Option<Rc<std::cell::RefCell<Source>>>,
+    /// The client broke its body off or stopped sending it.
+    client_failed: Rc<Cell<bool>>,
 }
 
 impl Parcel {
-    fn new(head: request::Parts, incoming: Incoming, count: impl FnOnce() -> Rc<Cell<u64>>) -> Self {
+    fn new(head: request::Parts, incoming: Incoming, arriving: impl FnOnce(Incoming) -> Arriving) -> Self {
         let is_idempotent = is_idempotent(&head.method);
         let again = is_idempotent.then(|| head.clone());
-        let (body, source) = if incoming.is_end_stream() {
-            (Outgoing::Empty, None)
-        } else if is_idempotent {
-            let source = Source::new(incoming, count());
+        if incoming.is_end_stream() {
+            let ready = Some(Request::from_parts(head, Outgoing::Empty));
+            return Self { ready, again, source: None, client_failed: Rc::default() };
+        }
+        let arriving = arriving(incoming);
+        let client_failed = arriving.failed();
+        let (body, source) = if is_idempotent {
+            let source = Source::new(arriving);
             (Source::attempt(&source).expect("a fresh body has its start"), Some(source))
         } else {
-            (Outgoing::once(incoming, count()), None)
+            (Outgoing::once(arriving), None)
         };
-        Self { ready: Some(Request::from_parts(head, body)), again, source }
+        Self { ready: Some(Request::from_parts(head, body)), again, source, client_failed }
     }
 
     /// Whether a loss after sending could be made good.
@@ -178,10 +195,7 @@ impl Parcel {
 
     /// Whose fault a loss was that cannot be made good.
     fn loss(&self) -> Problem {
-        match &self.source {
-            Some(source) if source.borrow().has_failed() => Problem::ClientLeft,
-            _ => Problem::Died,
-        }
+        if self.client_failed.get() { Problem::ClientLeft } else { Problem::Died }
     }
 }
 

@@ -11,9 +11,9 @@ pub(crate) const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-for
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// What the removed headers said that still matters.
@@ -45,6 +45,7 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) -> Removed {
     }
     headers.remove(KEEP_ALIVE);
     headers.remove(PROXY_CONNECTION);
+    headers.remove(HTTP2_SETTINGS);
     if let Some(protocol) = headers.remove(header::UPGRADE) {
         removed.upgrade = wants_upgrade.then_some(protocol);
     }
@@ -70,30 +71,71 @@ fn is_trailers(coding: &str) -> bool {
     coding.trim().get(..8).is_some_and(|name| name.eq_ignore_ascii_case("trailers"))
 }
 
+/// Removes what only a proxy before us may say, in every spelling that a server may read as the same name: CGI and its
+/// heirs make `_` of `-`.
+pub(crate) fn distrust(headers: &mut HeaderMap) {
+    let is_claim = |name: &&HeaderName| {
+        let name = name.as_str();
+        if !name.contains('_') {
+            return claims(name);
+        }
+        let plain = name.replace('_', "-");
+        claims(&plain) || plain == X_REQUEST_ID.as_str()
+    };
+    let claims: Vec<HeaderName> = headers.keys().filter(is_claim).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+fn claims(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || name == X_REAL_IP.as_str() || name == header::FORWARDED.as_str()
+}
+
 /// Tells the upstream on whose behalf it is asked.
 ///
-/// A trusted peer's own words are kept and added to; anybody else's are replaced.
-pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, trusted: bool) {
-    if trusted {
-        append_peer(headers, peer);
-        keep_or_set(headers, X_REAL_IP, || Some(peer.clone()));
-        keep_or_set(headers, X_FORWARDED_PROTO, || Some(HeaderValue::from_static("http")));
-        if !headers.contains_key(X_FORWARDED_HOST)
-            && let Some(host) = headers.get(header::HOST).cloned()
-        {
-            headers.insert(X_FORWARDED_HOST, host);
-        }
-        return;
+/// What is there already is a trusted peer's own word, since [`distrust`] has removed anybody else's: it is kept and
+/// added to.
+pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue) {
+    append_peer(headers, peer);
+    keep_or_set(headers, X_REAL_IP, || Some(peer.clone()));
+    keep_or_set(headers, X_FORWARDED_PROTO, || Some(HeaderValue::from_static("http")));
+    if !headers.contains_key(X_FORWARDED_HOST)
+        && let Some(host) = headers.get(header::HOST).cloned()
+    {
+        headers.insert(X_FORWARDED_HOST, host);
     }
-    headers.remove(header::FORWARDED);
-    headers.remove(X_FORWARDED_PORT);
-    headers.insert(X_FORWARDED_FOR, peer.clone());
-    headers.insert(X_REAL_IP, peer.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    match headers.get(header::HOST).cloned() {
-        Some(host) => headers.insert(X_FORWARDED_HOST, host),
-        None => headers.remove(X_FORWARDED_HOST),
+}
+
+/// Whether an offered protocol is passed on: others than WebSocket would carry requests past the edge.
+pub(crate) fn is_websocket(protocol: &HeaderValue) -> bool {
+    protocol.as_bytes().eq_ignore_ascii_case(b"websocket")
+}
+
+/// Whether a body is chunked and nothing else: what is around it in another coding is not taken off here.
+pub(crate) fn is_chunked(coding: &HeaderValue) -> bool {
+    coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+}
+
+/// Whether a `Host` is a name or address with at most a port (RFC 9112 §3.2, RFC 3986 §3.2.2).
+pub(crate) fn is_host(host: &[u8]) -> bool {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let is_inside_brackets = |byte: &u8| byte.is_ascii_alphanumeric() || b":.".contains(byte);
+    let (is_good, rest) = if let Some(literal) = host.strip_prefix(b"[") {
+        let end = literal.iter().position(|byte| *byte == b']').unwrap_or(0);
+        (end > 0 && literal[..end].iter().all(is_inside_brackets), &literal[(end + 1).min(literal.len())..])
+    } else {
+        let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
+        (end > 0 && host[..end].iter().all(is_name), &host[end..])
     };
+    is_good && (rest.is_empty() || (rest[0] == b':' && rest[1..].iter().all(u8::is_ascii_digit)))
+}
+
+/// How long the upstream keeps an idle connection, if it says so (`Keep-Alive: timeout=5`).
+pub(crate) fn kept_for(headers: &HeaderMap) -> Option<std::time::Duration> {
+    let words = headers.get(KEEP_ALIVE)?.to_str().ok()?.split(',');
+    let seconds = words.filter_map(|word| word.trim().strip_prefix("timeout=")?.trim().parse().ok()).next()?;
+    Some(std::time::Duration::from_secs(seconds))
 }
 
 fn keep_or_set(headers: &mut HeaderMap, name: HeaderName, value: impl FnOnce() -> Option<HeaderValue>) {
@@ -173,20 +215,47 @@ mod tests {
             ("x-forwarded-host", "evil"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-port", "1"),
+            ("x-forwarded-prefix", "/evil"),
+            ("x-forwarded-ssl", "on"),
             ("forwarded", "for=1.1.1.1"),
+            ("x_forwarded_for", "1.1.1.1"),
+            ("x-forwarded_host", "evil"),
+            ("x_real_ip", "1.1.1.1"),
+            ("x_request_id", "1"),
+            ("x_other", "kept"),
         ]);
         let peer = HeaderValue::from_static("10.0.0.9");
         check(
             given,
-            |headers| add_forwarded(headers, &peer, false),
+            |headers| {
+                distrust(headers);
+                add_forwarded(headers, &peer);
+            },
             &[
                 ("host", "a"),
                 ("x-forwarded-for", "10.0.0.9"),
                 ("x-forwarded-host", "a"),
                 ("x-forwarded-proto", "http"),
                 ("x-real-ip", "10.0.0.9"),
+                ("x_other", "kept"),
             ],
         );
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_at_most_a_port() {
+        for good in ["a", "shop.example", "shop_1.example:80", "10.0.0.1:8080", "[::1]", "[::1]:80", "a:"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "a/b", "a b", "u@a", "a:80a", "a:80:80", "[::1", "[]", "[::1]x", "::1", "a?b", "\"a\"", "é"] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_says_how_long_it_keeps_a_connection() {
+        let kept = |value| kept_for(&headers(&[("keep-alive", value)])).map(|kept| kept.as_secs());
+        assert_eq!((kept("timeout=5, max=100"), kept("max=1,timeout=72"), kept("1")), (Some(5), Some(72), None));
     }
 
     #[test]
@@ -202,7 +271,7 @@ mod tests {
         let peer = HeaderValue::from_static("10.0.0.9");
         check(
             given,
-            |headers| add_forwarded(headers, &peer, true),
+            |headers| add_forwarded(headers, &peer),
             &[
                 ("host", "inner"),
                 ("x-forwarded-for", "1.1.1.1, 2.2.2.2, 10.0.0.9"),

@@ -11,8 +11,9 @@ mod respond;
 mod upgrade;
 
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Instant;
 
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header};
@@ -27,7 +28,7 @@ use crate::exchange::Exchange;
 use crate::routes::PathRule;
 use crate::snapshot::{Destination, RuleTarget};
 use crate::statics;
-use crate::worker::{ListenerState, View, Worker};
+use crate::worker::{Activity, ListenerState, View, Worker};
 use body::Body;
 
 /// What all requests of a client connection share.
@@ -38,6 +39,12 @@ pub(crate) struct ClientContext {
     pub peer: IpAddr,
     /// The peer's address as a header value, made once.
     pub peer_value: HeaderValue,
+    /// The address that the client reached.
+    pub local: SocketAddr,
+    /// When it came.
+    pub since: Instant,
+    /// What it is about right now.
+    pub activity: Activity,
 }
 
 /// Answers one request.
@@ -47,7 +54,7 @@ pub(crate) async fn handle(
 ) -> Result<Response<Body>, Infallible> {
     let version = request.version();
     let wish = Wish::of(request.headers());
-    let named = name_host(&mut request);
+    let named = name_host(&client, &mut request);
     let (view, rule) = match &named {
         Ok(()) => look_up(&client, &request),
         Err(_) => (client.worker.view(), None),
@@ -55,6 +62,9 @@ pub(crate) async fn handle(
     let service = view.service(rule.as_ref().map_or(0, |rule| rule.service));
     let id = client.worker.request_ids.keep_or_make(request.headers().get(headers::X_REQUEST_ID));
     let mut exchange = Exchange::begin(&client, service, &request, id);
+    if !client.listener.is_trusted() {
+        headers::distrust(request.headers_mut());
+    }
     let outcome = match (named, &rule) {
         (Err(problem), _) => Err(problem),
         (Ok(()), None) => Err(Problem::NoRoute),
@@ -69,6 +79,7 @@ pub(crate) async fn handle(
             respond::problem(problem, &exchange, wish)
         }
     };
+    response.headers_mut().entry(headers::X_REQUEST_ID).or_insert_with(|| exchange.request_id().clone());
     let is_last = client.worker.is_stopping() || client.listener.rule().is_none();
     if is_last && version <= Version::HTTP_11 {
         // The client's next request goes to whoever has the sockets then.
@@ -102,6 +113,9 @@ async fn answer(
     if *request.method() == Method::CONNECT {
         return Err(Problem::Connect);
     }
+    if request.headers().get_all(header::TRANSFER_ENCODING).iter().any(|coding| !headers::is_chunked(coding)) {
+        return Err(Problem::Coding);
+    }
     if let Some(prefix) = rule.stripped() {
         strip_prefix(&mut request, prefix);
     }
@@ -115,23 +129,33 @@ async fn answer(
 
 /// Leaves the request with exactly one `Host` header and a target of path and query only.
 ///
-/// HTTP/2 and the absolute form name the host in the target, which then counts (RFC 9112 §3.2.2).
-fn name_host(request: &mut Request<Incoming>) -> Result<(), Problem> {
+/// HTTP/2 and the absolute form name the host in the target, which then counts (RFC 9112 §3.2.2). HTTP/1.0 needs to
+/// name none; the address that was reached stands in for it, since what is forwarded is HTTP/1.1.
+fn name_host(client: &ClientContext, request: &mut Request<Incoming>) -> Result<(), Problem> {
     let in_target = request.uri().authority().map(authority_value);
+    let is_in_target = in_target.is_some();
     let mut in_headers = request.headers().get_all(header::HOST).iter();
-    match (in_target, in_headers.next(), in_headers.next()) {
+    let host = match (in_target, in_headers.next(), in_headers.next()) {
         (_, Some(_), Some(_)) => return Err(Problem::BadHost),
-        (Some(host), _, _) => {
-            request.headers_mut().insert(header::HOST, host?);
-        }
-        (None, None, _) if request.version() > Version::HTTP_10 => return Err(Problem::BadHost),
-        (None, _, _) => return Ok(()),
+        (Some(host), _, _) => host?,
+        (None, Some(host), None) if headers::is_host(host.as_bytes()) => return Ok(()),
+        (None, None, None) if request.version() <= Version::HTTP_10 => address_value_with_port(client.local),
+        _ => return Err(Problem::BadHost),
+    };
+    if !headers::is_host(host.as_bytes()) {
+        return Err(Problem::BadHost);
     }
-    if *request.method() != Method::CONNECT {
+    request.headers_mut().insert(header::HOST, host);
+    if is_in_target && *request.method() != Method::CONNECT {
         let target = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         *request.uri_mut() = Uri::from(target);
     }
     Ok(())
+}
+
+fn address_value_with_port(address: SocketAddr) -> HeaderValue {
+    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+    HeaderValue::try_from(address.to_string()).expect("an address is visible ASCII")
 }
 
 fn authority_value(authority: &Authority) -> Result<HeaderValue, Problem> {

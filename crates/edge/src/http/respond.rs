@@ -6,7 +6,6 @@
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
-use super::headers::X_REQUEST_ID;
 use crate::exchange::Exchange;
 use crate::snapshot::Answer;
 
@@ -19,6 +18,8 @@ pub(crate) enum Problem {
     BadPath,
     /// `CONNECT`, which only a forward proxy serves.
     Connect,
+    /// A transfer coding other than chunked.
+    Coding,
     /// A method that files do not take.
     Method,
     /// Nobody answers for this host and path.
@@ -35,15 +36,17 @@ pub(crate) enum Problem {
     Garbled,
     /// The upstream did not take the connection in time.
     Timeout,
-    /// The client broke off its request body.
+    /// The client broke its request body off or stopped sending it.
     ClientLeft,
 }
 
 impl Problem {
     fn status(self) -> StatusCode {
         match self {
-            Problem::BadHost | Problem::BadPath | Problem::ClientLeft => StatusCode::BAD_REQUEST,
+            Problem::BadHost | Problem::BadPath => StatusCode::BAD_REQUEST,
+            Problem::ClientLeft => StatusCode::REQUEST_TIMEOUT,
             Problem::Connect | Problem::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Problem::Coding => StatusCode::NOT_IMPLEMENTED,
             Problem::NoRoute | Problem::NoFile => StatusCode::NOT_FOUND,
             Problem::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Problem::NoneReady => StatusCode::SERVICE_UNAVAILABLE,
@@ -54,9 +57,10 @@ impl Problem {
 
     fn text(self) -> &'static str {
         match self {
-            Problem::BadHost => "the request names no host, or more than one",
+            Problem::BadHost => "the request names no host, more than one, or one that is none",
             Problem::BadPath => "the path is malformed",
             Problem::Connect => "this is no forward proxy",
+            Problem::Coding => "no transfer coding but chunked is taken",
             Problem::Method => "only GET and HEAD are served here",
             Problem::NoRoute => "nothing is routed here",
             Problem::NoFile => "not found",
@@ -65,13 +69,13 @@ impl Problem {
             Problem::Died => "the service broke off",
             Problem::Garbled => "the service gave an answer that is no HTTP",
             Problem::Timeout => "the service did not answer in time",
-            Problem::ClientLeft => "the request body ended early",
+            Problem::ClientLeft => "the request body ended early or stalled",
         }
     }
 
     /// Whether the edge or what is behind it failed, not the client.
     pub(crate) fn is_failure(self) -> bool {
-        self.status().is_server_error()
+        self.status().is_server_error() && self != Problem::Coding
     }
 }
 
@@ -112,7 +116,6 @@ pub(crate) fn problem(problem: Problem, exchange: &Exchange, wish: Wish) -> Resp
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_REQUEST_ID, id.clone());
     match problem {
         Problem::NoneReady => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2")),
         Problem::Method => headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD")),

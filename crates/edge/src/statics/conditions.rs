@@ -30,10 +30,10 @@ pub(crate) enum Part {
 
 impl Validators {
     pub(crate) fn of(opened: &Opened) -> Self {
-        // Unpacked bundles often give all files one fixed time of modification, and pages that differ in a hash only
-        // have one size; the inode's own change time tells them apart nevertheless.
+        // The files of a release are second names of what is stored by content: what is unchanged keeps its inode from
+        // release to release, and so its tag, while its change time moves with each new name.
         let (modified, changed) = (opened.modified, opened.changed);
-        let etag = format!("\"{:x}-{:x}-{:x}\"", opened.size, modified.as_nanos(), changed.as_nanos());
+        let etag = format!("\"{:x}-{:x}-{:x}\"", opened.size, modified.as_nanos(), opened.inode);
         // Whole seconds, as the header has no more.
         let changed = UNIX_EPOCH + Duration::from_secs(modified.max(changed).as_secs());
         Self { size: opened.size, changed, etag }

@@ -40,6 +40,7 @@ pub(crate) enum Found {
 pub(crate) struct Opened {
     pub file: Arc<OwnedFd>,
     pub size: u64,
+    pub inode: u64,
     /// Since 1970.
     pub modified: Duration,
     /// Since 1970: when content, name or rights last changed on this machine.
@@ -59,7 +60,8 @@ impl Dir {
     /// Opens what is called `name` below the directory.
     pub(crate) async fn open(self: &Arc<Self>, name: &str) -> io::Result<Found> {
         match self.open_now(name, ResolveFlags::CACHED) {
-            Err(Errno::AGAIN) => {
+            // Not in memory, or a kernel that cannot tell (before 5.12).
+            Err(Errno::AGAIN | Errno::INVAL) => {
                 let (dir, name) = (self.clone(), name.to_owned());
                 let opening = move || dir.open_now(&name, ResolveFlags::empty());
                 Ok(tokio::task::spawn_blocking(opening).await.map_err(io::Error::other)??)
@@ -74,6 +76,7 @@ impl Dir {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(Found::File(Opened {
                 size: u64::try_from(stat.st_size).unwrap_or(0),
+                inode: stat.st_ino,
                 modified: since_epoch(stat.st_mtime, stat.st_mtime_nsec),
                 changed: since_epoch(stat.st_ctime, stat.st_ctime_nsec),
                 file: Arc::new(file),
@@ -101,9 +104,9 @@ impl Dir {
                 | Errno::XDEV
                 | Errno::ACCESS
                 | Errno::NAMETOOLONG
-                | Errno::NXIO
-                | Errno::INVAL,
+                | Errno::NXIO,
             ) => Ok(None),
+            Err(Errno::INVAL) if extra.is_empty() => Ok(None),
             Err(error) => Err(error),
         }
     }

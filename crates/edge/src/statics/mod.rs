@@ -55,15 +55,21 @@ fn unreadable(dir: &Dir, error: &std::io::Error) -> Problem {
 }
 
 /// Whether a browser asks for a page of an application that does its routing itself.
+///
+/// One that says it wants HTML does, whatever the path looks like (`/users/jane.doe`); one that takes anything may be
+/// after a script.
 fn is_page_view(request: &Request<Incoming>, wanted: &Wanted) -> bool {
     let mut accepted = request.headers().get_all(header::ACCEPT).iter().peekable();
-    let takes_html = accepted.peek().is_none()
-        || accepted.filter_map(|value| value.to_str().ok()).any(|value| {
-            value
-                .split(',')
-                .any(|range| matches!(range.split(';').next().map(str::trim), Some("text/html" | "text/*" | "*/*")))
-        });
-    takes_html && !wanted.has_extension()
+    if accepted.peek().is_none() {
+        return !wanted.has_extension();
+    }
+    let values = accepted.filter_map(|value| value.to_str().ok());
+    let mut ranges = values.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
+    ranges.any(|range| match range.trim() {
+        "text/html" => true,
+        "text/*" | "*/*" => !wanted.has_extension(),
+        _ => false,
+    })
 }
 
 fn respond(request: &Request<Incoming>, wanted: &Wanted, opened: Opened) -> Response<Body> {

@@ -1,22 +1,27 @@
 //! Taking connections from a listening socket.
 //!
-//! Owns the pace: one connection at a time, so that workers share the queue evenly, and none while the worker is full
-//! (the kernel's queue holds them). What the connection speaks is `detect`'s question.
+//! Owns the pace: one connection at a time, so that workers share the queue evenly. While the worker is full one more is
+//! taken and waits, for which the client that has been idle longest makes room; the kernel's queue holds the rest. What
+//! the connection speaks is `detect`'s question.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use super::{ListenerState, Worker, detect};
+use super::{Activity, ListenerState, Worker, detect};
 use crate::http::{ClientContext, address_value};
 use crate::tasks::Task;
 
 /// How long accepting rests when the process has no descriptor left: something has to end first.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a full worker looks for a client that could make room.
+const CROWDED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until `closed`; the socket's copy is closed with it.
 pub(crate) async fn accept(
@@ -25,12 +30,15 @@ pub(crate) async fn accept(
     socket: TcpListener,
     closed: CancellationToken,
 ) {
+    // Taken from the queue, so that it is known that somebody waits, and not served yet.
+    let waiting = Cell::new(None);
     let accepting = async {
         loop {
-            worker.have_room().await;
             match socket.accept().await {
-                Ok((stream, peer)) => {
-                    begin(&worker, &state, stream, peer);
+                Ok(accepted) => {
+                    waiting.set(Some(accepted));
+                    worker.have_room().await;
+                    serve_next(&worker, &state, &waiting);
                     // Another worker that was woken as well gets its turn.
                     tokio::task::yield_now().await;
                 }
@@ -49,6 +57,13 @@ pub(crate) async fn accept(
         () = closed.cancelled() => {}
         () = accepting => {}
     }
+    serve_next(&worker, &state, &waiting);
+}
+
+fn serve_next(worker: &Rc<Worker>, state: &Rc<ListenerState>, waiting: &Cell<Option<(TcpStream, SocketAddr)>>) {
+    if let Some((stream, peer)) = waiting.take() {
+        begin(worker, state, stream, peer);
+    }
 }
 
 /// A connection that was gone before it was taken says nothing of the next.
@@ -59,15 +74,18 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 fn begin(worker: &Rc<Worker>, state: &Rc<ListenerState>, stream: TcpStream, peer: SocketAddr) {
     let open = Open::new(worker.clone(), state.clone());
-    if stream.set_nodelay(true).is_err() {
+    let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else {
         // It is gone already.
         return;
-    }
+    };
     let client = Rc::new(ClientContext {
         worker: worker.clone(),
         listener: state.clone(),
         peer: peer.ip().to_canonical(),
         peer_value: address_value(peer.ip()),
+        local,
+        since: Instant::now(),
+        activity: Activity::default(),
     });
     let killed = worker.killed.clone();
     worker.tasks.spawn(Task::Connection, async move {
@@ -123,7 +141,9 @@ impl Worker {
             if self.totals.connections_open.get() < self.max_connections {
                 return;
             }
-            room.await;
+            self.guests.make_room();
+            // Somebody may become idle meanwhile, which nobody tells.
+            let _ = tokio::time::timeout(CROWDED_PAUSE, room).await;
         }
     }
 }

@@ -7,12 +7,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ::http::StatusCode;
 use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
+use super::activity::Guest;
 use crate::http::{self, ClientContext};
 use crate::io::ClientStream;
 use crate::sniff::Verdict;
@@ -40,6 +42,21 @@ pub(crate) async fn serve(client: Rc<ClientContext>, verdict: Verdict, ahead: By
     };
     if let Err(error) = ended {
         tracing::trace!(%error, peer = %client.peer, "a client connection ended");
+        if let Some(status) = refusal(&client, &error) {
+            crate::exchange::refused(&client, status);
+        }
+    }
+}
+
+/// The status of an answer that hyper gave, or would have given, to what never became a request.
+fn refusal(client: &ClientContext, error: &hyper::Error) -> Option<StatusCode> {
+    if error.is_parse_too_large() {
+        Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    } else if error.is_parse() {
+        Some(StatusCode::BAD_REQUEST)
+    } else {
+        // After a request it is the end of a kept connection.
+        (error.is_timeout() && client.activity.is_new()).then_some(StatusCode::REQUEST_TIMEOUT)
     }
 }
 
@@ -56,10 +73,12 @@ async fn serve_http1(client: &Rc<ClientContext>, io: TokioIo<ClientStream>) -> h
             .serve_connection(io, service)
             .with_upgrades()
     );
+    let _guest = Guest::new(client);
     tokio::select! {
         biased;
         ended = connection.as_mut() => return ended,
         () = lingered(client) => {}
+        () = client.activity.leave.notified() => {}
     }
     connection.as_mut().graceful_shutdown();
     connection.await

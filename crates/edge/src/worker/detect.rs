@@ -63,9 +63,8 @@ async fn tell_http_version(client: &ClientContext, stream: &mut TcpStream, ahead
 }
 
 async fn detect(client: Rc<ClientContext>, mut stream: TcpStream) {
-    let silence = client.worker.options.sniff_silence;
     let mut ahead = BytesMut::new();
-    match judge(&mut stream, &mut ahead, silence).await {
+    match judge(&client, &mut stream, &mut ahead, client.worker.options.sniff_silence).await {
         Judged::Gone => {}
         Judged::Silent => wait_for_either(client, stream).await,
         Judged::Verdict(verdict) => go_on(client, verdict, ahead.freeze(), stream, None).await,
@@ -97,12 +96,20 @@ enum Judged {
 }
 
 /// Reads until the bytes say what they are, or the client pauses.
-async fn judge(stream: &mut TcpStream, ahead: &mut BytesMut, pause: Duration) -> Judged {
+///
+/// Strangers that have begun a line are waited for until it ends: carried as bytes, the rest of it might be a request
+/// after all, with headers that nobody has looked at.
+async fn judge(client: &ClientContext, stream: &mut TcpStream, ahead: &mut BytesMut, pause: Duration) -> Judged {
+    let deadline = Instant::now() + client.worker.options.header_timeout;
     loop {
-        let read = timeout_at(Instant::now() + pause, read_more(stream, ahead)).await;
+        let is_http = sniff(ahead) == Verdict::Undecided(Lean::Http);
+        let must_end = !ahead.is_empty() && !is_http && !client.listener.is_trusted();
+        let until = if must_end { deadline } else { Instant::now() + pause };
+        let read = timeout_at(until, read_more(stream, ahead)).await;
         match (read, sniff(ahead)) {
             (Err(_), _) if ahead.is_empty() => return Judged::Silent,
             (Err(_), Verdict::Undecided(Lean::Http)) => return Judged::Verdict(Verdict::Http1),
+            (Err(_), _) if must_end => return Judged::Gone,
             (Err(_), _) => return Judged::Verdict(Verdict::Tcp),
             (Ok(Err(_)), _) => return Judged::Gone,
             (Ok(Ok(0)), _) if ahead.is_empty() => return Judged::Gone,
@@ -120,6 +127,11 @@ async fn read_more(stream: &mut TcpStream, ahead: &mut BytesMut) -> io::Result<u
 
 /// The client is silent: perhaps the server has to speak first.
 async fn wait_for_either(client: Rc<ClientContext>, mut stream: TcpStream) {
+    let worker = client.worker.clone();
+    let Some(place) = worker.silent_place() else {
+        // Each silent client holds a connection of a server; so many are no honest ones.
+        return wait_for_client(client, stream).await;
+    };
     loop {
         let Some(upstream) = tcp::connect(&client).await else {
             // Nobody is there to speak first; the client may still turn out to speak HTTP and be told so.
@@ -134,11 +146,15 @@ async fn wait_for_either(client: Rc<ClientContext>, mut stream: TcpStream) {
         match spoke {
             Err(_) => return,
             Ok(Who::Nobody) => {}
-            Ok(Who::Server) => return tcp::serve(&client, stream, Bytes::new(), Some(upstream)).await,
+            Ok(Who::Server) => {
+                drop(place);
+                return tcp::serve(&client, stream, Bytes::new(), Some(upstream)).await;
+            }
             Ok(Who::Client) => {
+                drop(place);
                 let mut ahead = BytesMut::new();
                 let silence = client.worker.options.sniff_silence;
-                return match judge(&mut stream, &mut ahead, silence).await {
+                return match judge(&client, &mut stream, &mut ahead, silence).await {
                     Judged::Gone | Judged::Silent => (),
                     Judged::Verdict(verdict) => {
                         go_on(client, verdict, ahead.freeze(), stream, Some(upstream)).await;
@@ -158,7 +174,7 @@ enum Who {
 async fn wait_for_client(client: Rc<ClientContext>, mut stream: TcpStream) {
     let mut ahead = BytesMut::new();
     let patience = client.worker.options.header_timeout;
-    if let Judged::Verdict(verdict) = judge(&mut stream, &mut ahead, patience).await {
+    if let Judged::Verdict(verdict) = judge(&client, &mut stream, &mut ahead, patience).await {
         go_on(client, verdict, ahead.freeze(), stream, None).await;
     }
 }

@@ -4,12 +4,14 @@
 //! with other threads but the table's snapshot and the listening sockets. Start with [`run`].
 
 mod accept;
+mod activity;
 mod connection;
 mod detect;
 mod drain;
 mod tcp;
 
 pub(crate) use accept::Open;
+pub(crate) use activity::Activity;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -72,6 +74,8 @@ pub(crate) struct Worker {
     listeners: RefCell<HashMap<String, Rc<ListenerState>>>,
     changed: Notify,
     waiting: Count,
+    silent: Count,
+    guests: activity::Guests,
     random_start: usize,
 }
 
@@ -93,10 +97,20 @@ pub(crate) struct ListenerState {
     closed: RefCell<CancellationToken>,
 }
 
-/// A place among the requests that wait for an upstream.
-pub(crate) struct WaitingPlace<'a>(&'a Count);
+/// A place among those that wait for something of which there is not enough for all.
+pub(crate) struct Place<'a>(&'a Count);
 
-impl Drop for WaitingPlace<'_> {
+impl<'a> Place<'a> {
+    fn among(taken: &'a Count, most: usize) -> Option<Self> {
+        if taken.get() >= most as u64 {
+            return None;
+        }
+        taken.increase();
+        Some(Self(taken))
+    }
+}
+
+impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.decrease();
     }
@@ -180,6 +194,8 @@ impl Worker {
             listeners: RefCell::default(),
             changed: Notify::new(),
             waiting: Count::default(),
+            silent: Count::default(),
+            guests: activity::Guests::default(),
             random_start,
         })
     }
@@ -200,12 +216,13 @@ impl Worker {
     }
 
     /// A place to wait for an upstream in, unless too many wait.
-    pub(crate) fn waiting_place(&self) -> Option<WaitingPlace<'_>> {
-        if self.waiting.get() >= self.options.max_waiting as u64 {
-            return None;
-        }
-        self.waiting.increase();
-        Some(WaitingPlace(&self.waiting))
+    pub(crate) fn waiting_place(&self) -> Option<Place<'_>> {
+        Place::among(&self.waiting, self.options.max_waiting)
+    }
+
+    /// A place for a client that says nothing and has a server asked whether it speaks first, unless too many do.
+    pub(crate) fn silent_place(&self) -> Option<Place<'_>> {
+        Place::among(&self.silent, self.options.max_silent)
     }
 
     fn obey(self: &Rc<Self>, command: Command) -> io::Result<()> {
@@ -292,6 +309,7 @@ impl Worker {
                 connections_open: self.totals.connections_open.get(),
                 connections_accepted: self.totals.connections_accepted.get(),
                 accept_failures: self.totals.accept_failures.get(),
+                requests_refused: self.totals.requests_refused.get(),
                 websockets_cut: self.totals.websockets_cut.get(),
                 tcp_cut: self.totals.tcp_cut.get(),
                 log_lines_dropped: 0,

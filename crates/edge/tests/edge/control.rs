@@ -35,7 +35,7 @@ async fn a_table_that_names_what_is_not_there_changes_nothing() {
     no_pool.pools.clear();
     let used_by = format!("listener {address}");
     check_refused(&edge, no_pool, &format!("the table names pool `api`, which it does not hold ({used_by})")).await;
-    let files = Target::Static { dir: "web".into(), spa: false };
+    let files = Target::Static { dir: "web".into(), spa: false, service: "web".into() };
     check_refused(
         &edge,
         newer(route_table(address, vec![("/x", files, false)], vec![])),
@@ -57,6 +57,8 @@ async fn a_table_that_names_what_is_not_there_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hundreds_of_sockets_and_ten_thousand_upstreams_fit() {
     let mut edge = Edge::start().await;
+    // It raises the limit of open files before it answers.
+    edge.client.ping().await.expect("it answers");
     let sockets: Vec<(String, TcpListener)> = (0..450)
         .map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"))
         .map(|socket| (socket.local_addr().expect("an address").to_string(), socket))

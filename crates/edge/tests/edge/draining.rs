@@ -123,7 +123,7 @@ async fn tcp_is_cut_only_when_the_grace_is_over() {
     upstreams[0].state = Readiness::Draining;
     edge.apply(pool_table(address, Protocol::Tcp, upstreams)).await;
     let client = edge.client.clone();
-    let drain = tokio::spawn(async move { client.drain(vec!["u0".into()], Duration::from_millis(400)).await });
+    let drain = tokio::spawn(async move { client.drain(vec!["u0".into()], Duration::from_secs(3)).await });
     stream.write_all(b"yo").await.expect("written");
     within(stream.read_exact(&mut piece)).await.expect("it goes on during the grace");
     let report = drain.await.expect("joined").expect("a report");

@@ -33,7 +33,7 @@ async fn site() -> (Edge, SocketAddr, tempfile::TempDir) {
     let mut edge = Edge::start().await;
     let address = edge.listen().await;
     edge.client.add_dir("web", std::fs::File::open(&dir).expect("a folder").as_fd()).await.expect("taken");
-    let target = |spa| Target::Static { dir: "web".into(), spa };
+    let target = |spa| Target::Static { dir: "web".into(), spa, service: "web".into() };
     let table = route_table(address, vec![("/", target(true), false), ("/plain", target(false), true)], vec![]);
     edge.apply(table).await;
     (edge, address, temp)
@@ -52,6 +52,7 @@ async fn requests_find_files_and_nothing_else() {
     let (_edge, address, _temp) = site().await;
     let html = [("accept", "text/html")];
     let json = [("accept", "application/json")];
+    let any = [("accept", "*/*")];
     for (path, headers, status, body) in [
         ("/", &html, 200, "<h1>home</h1>"),
         ("/app.js", &json, 200, "plain()"),
@@ -63,7 +64,9 @@ async fn requests_find_files_and_nothing_else() {
         ("/some/page", &html, 200, "<h1>home</h1>"),
         ("/some/page/", &html, 200, "<h1>home</h1>"),
         ("/some/page", &json, 404, "not found"),
-        ("/missing.js", &html, 404, "not found"),
+        ("/missing.js", &any, 404, "not found"),
+        ("/some/page", &any, 200, "<h1>home</h1>"),
+        ("/users/jane.doe", &html, 200, "<h1>home</h1>"),
         ("/plain/some/page", &html, 404, "not found"),
         ("/plain/app.js", &json, 200, "plain()"),
         ("/plain", &html, 200, "<h1>home</h1>"),
@@ -120,14 +123,25 @@ async fn a_client_is_sent_only_what_it_lacks() {
     assert_eq!((beyond.status, beyond.header("content-range")), (416, "bytes */10"));
     let stale = ask(address, "GET", "/empty/x.txt", &[("range", "bytes=2-4"), ("if-range", "\"old\"")]).await;
     assert_eq!((stale.status, stale.body.len()), (200, 10));
-    // The same size and time of modification, as unpacked bundles have them, but other content.
+    // The same size and time of modification, as unpacked bundles may have them, but other content.
     let file = temp.path().join("site/empty/x.txt");
     let modified = std::fs::metadata(&file).and_then(|metadata| metadata.modified()).expect("a time");
-    std::fs::write(&file, "9876543210").expect("written");
-    let reset = std::fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(modified));
-    reset.expect("set");
+    let other = temp.path().join("site/other");
+    std::fs::write(&other, "9876543210").expect("written");
+    let reset = std::fs::File::options().write(true).open(&other).and_then(|file| file.set_modified(modified));
+    reset.and_then(|()| std::fs::rename(&other, &file)).expect("replaced");
     let changed = ask(address, "GET", "/empty/x.txt", &[("if-none-match", &etag)]).await;
     assert_eq!((changed.status, changed.body.as_str()), (200, "9876543210"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unchanged_file_of_the_next_release_is_known_by_its_tag() {
+    let (_edge, address, temp) = site().await;
+    let before = ask(address, "GET", "/app.js", &[]).await;
+    // A release gives the stored file another name.
+    std::fs::hard_link(temp.path().join("site/app.js"), temp.path().join("site/next.js")).expect("a link");
+    let after = ask(address, "GET", "/next.js", &[("if-none-match", before.header("etag"))]).await;
+    assert_eq!(after.status, 304);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,6 +108,8 @@ async fn http_1_0_and_the_absolute_form_work() {
     let (_edge, address) = Edge::pool(Protocol::Auto, &[mirror().await]).await;
     let old = raw(address, b"GET /old HTTP/1.0\r\n\r\n").await;
     assert!(old.starts_with("HTTP/1.0 200") && old.contains("GET /old\n"), "{old}");
+    // The upstream is spoken to in HTTP/1.1, which needs a host.
+    assert!(old.contains(&format!("host: {address}\n")), "{old}");
     let absolute =
         raw(address, b"GET http://other.example/abs HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await;
     assert!(absolute.contains("GET /abs\n") && absolute.contains("host: other.example\n"), "{absolute}");
@@ -128,6 +130,37 @@ async fn errors_tell_the_request_id_in_the_form_the_client_takes() {
     assert!(none.starts_with("HTTP/1.1 400"), "{none}");
     let two = raw(address, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n").await;
     assert!(two.starts_with("HTTP/1.1 400"), "{two}");
+    for host in ["a/b", "a b", "", "u@a", "[::1"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let odd = raw(address, request.as_bytes()).await;
+        assert!(odd.starts_with("HTTP/1.1 400"), "{host}: {odd}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_a_proxy_may_say_does_not_come_from_clients() {
+    let mut edge = Edge::start().await;
+    let address = edge.listen().await;
+    let upstreams = ready(&[mirror().await]);
+    edge.apply(route_table(address, vec![("/api", Target::Pool("api".into()), true)], upstreams)).await;
+    let mut given = request("GET", "/api/x", "");
+    for (name, value) in [
+        ("x-forwarded-prefix", "/evil"),
+        ("x_forwarded_for", "6.6.6.6"),
+        ("x-forwarded-port", "1"),
+        ("connection", "upgrade, http2-settings"),
+        ("upgrade", "h2c"),
+        ("http2-settings", "AAMAAABk"),
+    ] {
+        given.headers_mut().insert(name, value.parse().expect("a value"));
+    }
+    let answer = send(address, given).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.contains("x-forwarded-prefix: /api\n"), "{}", answer.body);
+    for gone in ["evil", "6.6.6.6", "x-forwarded-port", "upgrade", "http2-settings"] {
+        assert!(!answer.body.contains(gone), "{gone} in {}", answer.body);
+    }
+    assert_eq!(answer.header("x-request-id").len(), 32, "every answer tells its id");
 }
 
 #[tokio::test(flavor = "multi_thread")]

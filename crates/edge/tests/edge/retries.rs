@@ -136,6 +136,8 @@ async fn a_closed_idle_connection_costs_no_request_of_any_method() {
         let counter = counter.clone();
         async move {
             counter.fetch_add(1, Ordering::SeqCst);
+            // Held back, so that the close travels with the answer and not some time after it.
+            let _ = rustix::net::sockopt::set_tcp_cork(&stream, true);
             if read_head(&mut stream).await {
                 let _ = stream.write_all(ANSWER).await;
             }
@@ -152,26 +154,59 @@ async fn a_closed_idle_connection_costs_no_request_of_any_method() {
     assert_eq!(connections.load(Ordering::SeqCst), 60);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn idle_connections_are_used_again() {
+/// Answers as long as it is asked; counts its connections.
+async fn keeping(answer: &'static [u8]) -> (SocketAddr, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let counter = connections.clone();
-    let keeping = tcp_upstream(move |mut stream, _| {
+    let address = tcp_upstream(move |mut stream, _| {
         let counter = counter.clone();
         async move {
             counter.fetch_add(1, Ordering::SeqCst);
             while read_head(&mut stream).await {
-                let _ = stream.write_all(ANSWER).await;
+                let _ = stream.write_all(answer).await;
             }
         }
     })
     .await;
-    let (_edge, address) = Edge::pool(Protocol::Http, &[keeping]).await;
+    (address, connections)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_are_used_again() {
+    let (upstream, connections) = keeping(ANSWER).await;
+    let (_edge, address) = Edge::pool(Protocol::Http, &[upstream]).await;
     let mut client = Http::connect(address).await;
     for _ in 0..50 {
         assert_eq!(client.send(request("GET", "/", "")).await.status, 200);
     }
     assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_repeated_goes_over_no_connection_that_was_idle_for_long() {
+    let (upstream, connections) = keeping(ANSWER).await;
+    let (_edge, address) = Edge::pool(Protocol::Http, &[upstream]).await;
+    let mut client = Http::connect(address).await;
+    client.send(request("GET", "/", "")).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    client.send(request("GET", "/", "")).await;
+    client.send(request("POST", "/", "")).await;
+    assert_eq!(connections.load(Ordering::SeqCst), 1, "used a moment ago");
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    client.send(request("POST", "/", "")).await;
+    assert_eq!(connections.load(Ordering::SeqCst), 2, "a fresh one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_kept_no_longer_than_the_upstream_says() {
+    let (upstream, connections) =
+        keeping(b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok").await;
+    let (_edge, address) = Edge::pool(Protocol::Http, &[upstream]).await;
+    let mut client = Http::connect(address).await;
+    for _ in 0..3 {
+        client.send(request("GET", "/", "")).await;
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

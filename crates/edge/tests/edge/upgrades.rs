@@ -69,7 +69,7 @@ async fn a_websocket_lives_through_a_drain_and_is_cut_at_its_end() {
     upstreams[0].state = Readiness::Draining;
     edge.apply(pool_table(address, Protocol::Auto, upstreams)).await;
     let client = edge.client.clone();
-    let drain = tokio::spawn(async move { client.drain(vec!["u0".into()], Duration::from_millis(400)).await });
+    let drain = tokio::spawn(async move { client.drain(vec!["u0".into()], Duration::from_secs(3)).await });
     socket.write_all(b"still there").await.expect("written");
     expect(&mut socket, "still there").await;
     let report = drain.await.expect("joined").expect("a report");
@@ -111,7 +111,7 @@ async fn an_edge_that_ends_gives_websockets_its_grace() {
     let (edge, address) = Edge::pool(Protocol::Auto, &[socket_upstream().await]).await;
     let mut socket = open(address).await;
     assert_eq!(edge.client.stats().await.expect("stats").totals.connections_open, 1);
-    let end = tokio::spawn(edge.stop(Duration::from_millis(400)));
+    let end = tokio::spawn(edge.stop(Duration::from_secs(3)));
     socket.write_all(b"still there").await.expect("written");
     expect(&mut socket, "still there").await;
     end.await.expect("joined").expect("a clean end");

@@ -21,6 +21,7 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
         // Fails only for the leader of a session, which has left its terminal already.
         let _ = rustix::process::setsid();
     }
+    raise_open_files();
     let places = Places::resolve(args.state.as_deref(), args.run.as_deref(), args.http_port, world)?;
     log(args.log_format, world);
     let settings = server::Settings {
@@ -50,6 +51,14 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// As many open files as may be had, as the service's unit asks for too: the daemon holds every listening socket.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // With fewer it serves nevertheless.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 /// The data plane: everything it serves is told by the daemon.
 pub fn edge(args: &Edge, world: &World<'_>) -> Result<Exit, Failure> {
     log(LogFormat::Text, world);
@@ -63,6 +72,8 @@ pub fn edge(args: &Edge, world: &World<'_>) -> Result<Exit, Failure> {
 fn log(format: LogFormat, world: &World<'_>) {
     let filter = EnvFilter::builder().parse_lossy(world.environment.get("MAINSTAY_LOG").unwrap_or("info"));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written is no reason to end: the complaint would go where the log goes.
+    let lines = lines.log_internal_errors(false);
     match format {
         LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

@@ -151,6 +151,25 @@ fn what_is_opened_beside_what_is_in_force_serves_at_once_and_routes_wait() {
 }
 
 #[test]
+fn a_port_that_moves_to_one_address_does_so_with_the_settling() {
+    let old = stack(&shop());
+    let mut project = shop();
+    stacks::service(&mut project, "api").published[0].host = Some("127.0.0.1".parse().expect("an address"));
+    let new = stack(&project);
+    let (replicas, health, none) = Default::default();
+    let view = View { replicas: &replicas, health: &health, routed: &none, draining: &none };
+    let at_8080 = |settled: Option<&Stack>, opened: Option<&Stack>| {
+        let table = routing::table(settled, opened, view);
+        let sockets = table.listeners.keys().filter(|socket| socket.port == 8080);
+        sockets.map(|socket| socket.address.map(|address| address.to_string())).collect::<Vec<_>>()
+    };
+    let moved = vec![Some("127.0.0.1".to_owned())];
+    assert_eq!(at_8080(Some(&old), Some(&new)), [None]);
+    assert_eq!(at_8080(Some(&new), Some(&old)), moved);
+    assert_eq!((at_8080(Some(&new), None), at_8080(None, Some(&new))), (moved.clone(), moved));
+}
+
+#[test]
 fn the_hash_changes_with_routes_and_folders_and_never_with_replicas() {
     let base = stack(&shop());
     let hash = routing::routing_hash(&base);

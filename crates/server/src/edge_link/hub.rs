@@ -1,20 +1,33 @@
 //! Keeps what all stacks want of the edge, and makes the edge serve it.
+//!
+//! Whatever is asked of the edge has a deadline: one that hangs costs an error and, by [`Hub::supervise`], its life,
+//! never the daemon. What is wanted can be read at any time, also while the edge is being told.
 
-use super::process::{LaunchError, Launcher};
-use super::table::{self, Memo, Needs, StackRouting};
-use edge::control::{Client, ClientError, DrainReport, Stats, Table};
-use model::{BundleId, ReplicaId, SpecHash, StackId};
+use super::clash::{Clash, clash, overlap};
+use super::process::{Found, LaunchError, Launcher};
+use super::table::{self, Folder, Ground, Memo, Needs, StackRouting};
+use edge::control::{Client, ClientError, DrainReport, Fixed, ListenerTarget, Stats, Table, Target};
+use model::stack::Stack;
+use model::{BundleId, ReplicaId, StackId};
 use runtime::BoxError;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::watch;
 
 /// How long an order waits for an edge that is being started again.
 const EDGE_WAIT: Duration = Duration::from_secs(15);
+
+/// How long the edge may take to answer anything.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long an edge that was replaced may take to end what it has.
+const REPLACED_GRACE: Duration = Duration::from_secs(30);
 
 /// Why the edge could not be made to serve what is wanted.
 #[derive(Debug, thiserror::Error)]
@@ -28,24 +41,9 @@ pub enum HubError {
         #[source]
         source: runtime::sockets::ListenError,
     },
-    /// Another stack has the address.
-    #[error("{address} is already published by `{owner}`")]
-    Taken {
-        /// Where.
-        address: SocketAddr,
-        /// Who has it.
-        owner: StackId,
-    },
-    /// Another stack has the route.
-    #[error("`{host}{prefix}` is already routed by `{owner}`")]
-    Routed {
-        /// The host.
-        host: String,
-        /// The path.
-        prefix: String,
-        /// Who has it.
-        owner: String,
-    },
+    /// Somebody else has what is wanted.
+    #[error("{clash}; {cure}", clash = .0, cure = .0.cure())]
+    Clash(Clash),
     /// A folder of a bundle could not be opened.
     #[error("could not open folder `{path}` of the bundle")]
     Folder {
@@ -58,6 +56,9 @@ pub enum HubError {
     /// The edge did not do it.
     #[error("the edge did not take the change")]
     Edge(#[source] ClientError),
+    /// The edge said nothing.
+    #[error("the edge did not answer within {} s", .0.as_secs())]
+    Silent(Duration),
     /// There is no edge.
     #[error("no edge is running and none came up within {} s", EDGE_WAIT.as_secs())]
     NoEdge,
@@ -67,90 +68,129 @@ pub enum HubError {
 pub type Folders = Box<dyn Fn(&BundleId) -> Result<PathBuf, BoxError> + Send + Sync>;
 
 /// What a running edge remembers of a stack, and which of its replicas it holds for ready.
-pub type Found = (Memo, BTreeSet<ReplicaId>);
+pub type Remembered = (Memo, BTreeSet<ReplicaId>);
+
+type Stacks = BTreeMap<StackId, StackRouting>;
 
 /// Keeps what all stacks want of the edge.
 pub struct Hub {
-    state: Mutex<State>,
-    connected: Notify,
-    http: SocketAddr,
+    /// What is wanted. Never held while somebody waits.
+    stacks: Mutex<Stacks>,
+    /// Held while the edge is told, so that one change follows the other.
+    link: tokio::sync::Mutex<Link>,
+    client: watch::Sender<Option<Client>>,
+    ground: Ground,
     folders: Folders,
     launcher: Launcher,
-    /// The edge is being ended on purpose: nobody starts another one.
-    ending: AtomicBool,
+    /// The edge was ended on purpose: nobody starts it again.
+    is_over: AtomicBool,
 }
 
+/// What the running edge has.
 #[derive(Default)]
-struct State {
-    client: Option<Client>,
-    /// Copies of every socket the edge listens on.
-    sockets: BTreeMap<String, OwnedFd>,
-    stacks: BTreeMap<StackId, StackRouting>,
+struct Link {
+    /// Copies of every socket it listens on.
+    sockets: BTreeMap<String, (SocketAddr, OwnedFd)>,
+    /// Folders it was given.
+    dirs: BTreeSet<String>,
     served: Table,
-    /// The edge was ended on purpose: nobody starts it again.
-    is_over: bool,
+    /// It is of another version than we are.
+    is_foreign: bool,
 }
 
 impl Hub {
-    /// A hub whose routes are served on `http`.
-    pub fn new(http: SocketAddr, folders: Folders, launcher: Launcher) -> Self {
+    /// A hub whose routes are served on `ground.http`.
+    pub fn new(ground: Ground, folders: Folders, launcher: Launcher) -> Self {
         Self {
-            state: Mutex::default(),
-            connected: Notify::new(),
-            http,
+            stacks: Mutex::default(),
+            link: tokio::sync::Mutex::default(),
+            client: watch::Sender::new(None),
+            ground,
             folders,
             launcher,
-            ending: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
         }
+    }
+
+    fn stacks(&self) -> MutexGuard<'_, Stacks> {
+        self.stacks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Finds the edge that runs and what it remembers of each stack, or starts one.
     ///
     /// Sockets that it holds are taken back, so that none is ever bound a second time.
-    pub async fn connect(&self) -> Result<BTreeMap<StackId, Found>, LaunchError> {
-        let mut state = self.state.lock().await;
-        let (client, found) = self.launcher.find_or_start().await?;
+    pub async fn connect(&self) -> Result<BTreeMap<StackId, Remembered>, LaunchError> {
+        let mut link = self.link.lock().await;
+        let Found { client, is_old, is_foreign } = self.launcher.find_or_start().await?;
         let mut memos = BTreeMap::new();
-        if found {
-            let table = client.table().await.map_err(LaunchError::Talk)?;
-            for (id, fd) in client.listeners().await.map_err(LaunchError::Talk)? {
-                state.sockets.entry(id).or_insert(fd);
-            }
+        if is_old {
+            let table = self.launcher.ask(client.table()).await?;
+            link.take(self.launcher.ask(client.listeners()).await?);
             for (stack, memo) in &table.memo {
                 if let (Ok(stack), Ok(memo)) = (stack.parse::<StackId>(), serde_json::from_str::<Memo>(memo)) {
                     let ready = table::ready_in(&table, &stack);
                     memos.insert(stack, (memo, ready));
                 }
             }
-            state.served = table;
+            link.dirs = dirs_in(&table);
+            link.served = table;
+            link.is_foreign = is_foreign;
         }
-        self.launcher.pass_access_log(&client).await?;
-        state.client = Some(client);
+        self.client.send_replace(Some(client));
         Ok(memos)
+    }
+
+    /// Puts another edge in the place of one that is of another version; to be called once every stack is restored.
+    ///
+    /// The new one listens on the same sockets before the old one stops, so no connection is refused.
+    pub async fn renew(&self) -> Result<bool, LaunchError> {
+        let mut link = self.link.lock().await;
+        let Some(old) = self.current().filter(|_| link.is_foreign) else { return Ok(false) };
+        let before = (link.served.clone(), link.dirs.clone());
+        let taking = async |client: Client| self.hand_all(&mut link, &client).await;
+        let client = match self.launcher.replace(taking).await {
+            Ok(client) => client,
+            Err(error) => {
+                (link.served, link.dirs) = before;
+                return Err(error);
+            }
+        };
+        self.client.send_replace(Some(client));
+        // It may have ended by itself meanwhile, which is what is wanted.
+        let _ = self.launcher.ask(old.shutdown(REPLACED_GRACE)).await;
+        Ok(true)
     }
 
     /// Puts back what the edge already does for a stack; nothing is changed there.
     pub async fn restore(&self, stack: &StackId, routing: StackRouting) {
-        self.state.lock().await.stacks.insert(stack.clone(), routing);
+        self.stacks().insert(stack.clone(), routing);
     }
 
     /// Watches over the edge until the end of time: starts it again when it dies and gives it all it needs.
-    pub async fn supervise(&self, on_loss: impl Fn(String) + Send) {
+    ///
+    /// What becomes of it is told by `tell`, as an event's kind and text.
+    pub async fn supervise(&self, tell: impl Fn(&'static str, String) + Send + Sync) {
         let mut pause = Duration::from_millis(50);
+        let mut clients = self.client.subscribe();
         loop {
-            let client = self.state.lock().await.client.clone();
+            let client = clients.borrow_and_update().clone();
             let lost = match client {
-                Some(client) => self.launcher.lost(&client).await,
+                Some(client) => tokio::select! {
+                    lost = self.launcher.watch(&client, &tell) => lost,
+                    // Another one has taken its place on purpose.
+                    _ = clients.changed() => continue,
+                },
                 None => "it is not connected".to_owned(),
             };
-            if self.ending.load(Ordering::SeqCst) {
-                return;
+            if self.is_over.load(Ordering::SeqCst) {
+                // The daemon ends next, and whoever supervises with it.
+                return std::future::pending().await;
             }
-            on_loss(lost);
+            tell("edge.lost", lost);
             match self.restart().await {
                 Ok(()) => pause = Duration::from_millis(50),
                 Err(error) => {
-                    on_loss(crate::chain(&error));
+                    tell("edge.lost", crate::chain(&error));
                     self.launcher.clock.sleep(pause).await;
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
@@ -159,70 +199,85 @@ impl Hub {
     }
 
     async fn restart(&self) -> Result<(), LaunchError> {
-        let mut state = self.state.lock().await;
-        state.client = None;
-        if state.is_over {
-            drop(state);
-            // The daemon ends next, and whoever supervises with it.
-            return std::future::pending().await;
+        let mut link = self.link.lock().await;
+        if self.client.borrow().as_ref().is_some_and(|client| !client.is_closed()) {
+            // Another one has taken its place already.
+            return Ok(());
         }
-        let (client, found) = self.launcher.find_or_start().await?;
-        self.launcher.pass_access_log(&client).await?;
-        if !found {
-            state.served = Table::default();
-            let sockets: Vec<_> = state.sockets.iter().map(|(id, fd)| (id.clone(), fd.as_fd())).collect();
-            client.add_listeners(&sockets).await.map_err(LaunchError::Talk)?;
+        self.client.send_replace(None);
+        let Found { client, is_old, .. } = self.launcher.find_or_start().await?;
+        if is_old {
+            self.client.send_replace(Some(client));
+            let stacks = self.stacks().clone();
+            return self.push(&mut link, &stacks, None).await.map_err(restoring);
         }
-        state.client = Some(client);
-        let pushed = self.push(&mut state).await;
-        drop(state);
-        self.connected.notify_waiters();
-        pushed.map_err(|error| LaunchError::Restore(Box::new(error)))
+        self.hand_all(&mut link, &client).await?;
+        self.client.send_replace(Some(client));
+        Ok(())
+    }
+
+    /// Gives a fresh edge all sockets and the whole table.
+    async fn hand_all(&self, link: &mut Link, client: &Client) -> Result<(), LaunchError> {
+        (link.served, link.dirs, link.is_foreign) = (Table::default(), BTreeSet::new(), false);
+        let sockets: Vec<_> = link.sockets.iter().map(|(id, (_, fd))| (id.clone(), fd.as_fd())).collect();
+        self.launcher.ask(client.add_listeners(&sockets)).await?;
+        let stacks = self.stacks().clone();
+        self.push_to(client, link, &stacks, None).await.map_err(restoring)
+    }
+
+    fn current(&self) -> Option<Client> {
+        self.client.borrow().clone()
     }
 
     /// What the edge counted.
     pub async fn stats(&self) -> Option<Stats> {
-        let client = self.state.lock().await.client.clone()?;
-        client.stats().await.ok()
+        self.launcher.ask(self.current()?.stats()).await.ok()
     }
 
     /// The edge's process id.
     pub async fn pid(&self) -> Option<u32> {
-        let client = self.state.lock().await.client.clone()?;
-        client.ping().await.ok().map(|pong| pong.pid)
+        self.launcher.ask(self.current()?.ping()).await.ok().map(|pong| pong.pid)
     }
 
     /// What the edge does for this stack.
     pub async fn routing(&self, stack: &StackId) -> StackRouting {
-        self.state.lock().await.stacks.get(stack).cloned().unwrap_or_default()
+        self.stacks().get(stack).cloned().unwrap_or_default()
+    }
+
+    /// What stands against serving this stack beside all others, as far as it can be told without trying.
+    pub fn clash(&self, wanted: &Stack) -> Option<Clash> {
+        let stacks = self.stacks();
+        let others = stacks.iter().filter(|(id, _)| **id != wanted.id);
+        let others = others.flat_map(|(id, routing)| routing.stacks().map(move |stack| (id, &**stack)));
+        clash(wanted, &others.collect::<Vec<_>>(), &self.ground)
     }
 
     /// Changes what one stack wants and makes the edge serve it. When the edge does not take it, nothing has changed.
     pub async fn change(&self, stack: &StackId, change: impl FnOnce(&mut StackRouting)) -> Result<(), HubError> {
-        let mut state = self.with_edge().await?;
-        let before = state.stacks.get(stack).cloned();
-        let mut after = before.clone().unwrap_or_default();
+        let mut link = self.with_edge().await?;
+        let mut stacks = self.stacks().clone();
+        let before = stacks.get(stack).cloned().unwrap_or_default();
+        let mut after = before.clone();
         change(&mut after);
-        let refused = conflict(&state.stacks, stack, &after);
-        state.stacks.insert(stack.clone(), after);
-        let pushed = match refused {
-            Some(conflict) => Err(conflict),
-            None => self.push(&mut state).await,
-        };
-        if pushed.is_err() {
-            match before {
-                Some(before) => state.stacks.insert(stack.clone(), before),
-                None => state.stacks.remove(stack),
-            };
+        // Asked of what is new only: what is served already is not taken away by a change of who is ready.
+        let is_new = |wanted: &&Arc<Stack>| !before.stacks().any(|there| Arc::ptr_eq(there, wanted));
+        if let Some(clash) = after.stacks().filter(is_new).find_map(|wanted| self.clash(wanted)) {
+            return Err(HubError::Clash(clash));
         }
-        pushed
+        stacks.insert(stack.clone(), after.clone());
+        self.push(&mut link, &stacks, Some(stack)).await?;
+        self.stacks().insert(stack.clone(), after);
+        Ok(())
     }
 
     /// Forgets the stack: its listeners are closed.
     pub async fn forget(&self, stack: &StackId) -> Result<(), HubError> {
-        let mut state = self.with_edge().await?;
-        state.stacks.remove(stack);
-        self.push(&mut state).await
+        let mut link = self.with_edge().await?;
+        let mut stacks = self.stacks().clone();
+        stacks.remove(stack);
+        self.push(&mut link, &stacks, Some(stack)).await?;
+        self.stacks().remove(stack);
+        Ok(())
     }
 
     /// Takes the replica out of rotation and waits for what is in flight, at most `grace`.
@@ -233,8 +288,9 @@ impl Hub {
             }
         })
         .await?;
-        let client = self.with_edge().await?.client.clone().ok_or(HubError::NoEdge)?;
-        let report = client.drain(vec![table::upstream_id(stack, replica)], grace).await.map_err(HubError::Edge)?;
+        let client = self.current().ok_or(HubError::NoEdge)?;
+        let draining = client.drain(vec![table::upstream_id(stack, replica)], grace);
+        let report = self.within(grace + ANSWER, draining).await?;
         self.change(stack, |routing| {
             routing.routed.remove(replica);
             routing.draining.remove(replica);
@@ -246,98 +302,169 @@ impl Hub {
     /// Whether nothing is served for any stack.
     pub async fn is_idle(&self) -> bool {
         // By what it listens on: a stack without ports and routes settles on nothing, and taking it down changes nothing.
-        self.state.lock().await.served.listeners.is_empty()
+        self.link.lock().await.served.listeners.is_empty()
     }
 
     /// Ends the edge for good.
     pub async fn shutdown(&self) {
-        let mut state = self.state.lock().await;
-        state.is_over = true;
-        if let Some(client) = state.client.take() {
+        self.is_over.store(true, Ordering::SeqCst);
+        let _link = self.link.lock().await;
+        if let Some(client) = self.client.send_replace(None) {
             // It may have ended by itself meanwhile, which is what is wanted.
-            let _ = client.shutdown(Duration::from_secs(1)).await;
+            let _ = self.launcher.ask(client.shutdown(Duration::from_secs(1))).await;
         }
     }
 
-    /// The routing hash that was settled last, and who gets traffic.
-    pub async fn settled(&self, stack: &StackId) -> Option<SpecHash> {
-        self.state.lock().await.stacks.get(stack).and_then(|routing| routing.settled.as_ref().map(|(_, hash)| *hash))
-    }
-
-    async fn with_edge(&self) -> Result<tokio::sync::MutexGuard<'_, State>, HubError> {
+    async fn with_edge(&self) -> Result<tokio::sync::MutexGuard<'_, Link>, HubError> {
+        let mut client = self.client.subscribe();
         let wait = async {
             loop {
-                let connected = self.connected.notified();
-                let state = self.state.lock().await;
-                if state.client.is_some() {
-                    return state;
+                // The sender lives as long as the hub.
+                let _ = client.wait_for(Option::is_some).await;
+                let link = self.link.lock().await;
+                if self.client.borrow().is_some() {
+                    return link;
                 }
-                drop(state);
-                connected.await;
             }
         };
         runtime::clock::timeout(&*self.launcher.clock, EDGE_WAIT, wait).await.map_err(|_| HubError::NoEdge)
     }
 
-    async fn push(&self, state: &mut State) -> Result<(), HubError> {
-        let Some(client) = state.client.clone() else {
-            return Err(HubError::NoEdge);
-        };
-        let (mut table, needs) = table::table(&state.stacks, self.http);
-        table.version = state.served.version;
-        if table == state.served {
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        asked: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, HubError> {
+        let answer = runtime::clock::timeout(&*self.launcher.clock, limit, asked).await;
+        answer.map_err(|_| HubError::Silent(limit))?.map_err(HubError::Edge)
+    }
+
+    /// Makes the edge serve these stacks; `of` is the one that has asked for it.
+    async fn push(&self, link: &mut Link, stacks: &Stacks, of: Option<&StackId>) -> Result<(), HubError> {
+        let client = self.current().ok_or(HubError::NoEdge)?;
+        self.push_to(&client, link, stacks, of).await
+    }
+
+    async fn push_to(
+        &self,
+        client: &Client,
+        link: &mut Link,
+        stacks: &Stacks,
+        of: Option<&StackId>,
+    ) -> Result<(), HubError> {
+        let (mut table, needs) = table::table(stacks, &self.ground);
+        table.version = link.served.version;
+        if table == link.served {
             return Ok(());
         }
         table.version += 1;
-        self.open(&client, state, &needs).await?;
-        client.apply(table.clone()).await.map_err(HubError::Edge)?;
-        state.sockets.retain(|id, _| needs.sockets.contains_key(id));
-        state.served = table;
-        Ok(())
-    }
-
-    async fn open(&self, client: &Client, state: &mut State, needs: &Needs) -> Result<(), HubError> {
-        let mut opened = BTreeMap::new();
-        for (id, (address, _)) in &needs.sockets {
-            if !state.sockets.contains_key(id) {
-                let socket = runtime::sockets::listen_tcp(*address, runtime::sockets::Address::Present)
-                    .map_err(|source| HubError::Listen { address: *address, source })?;
-                opened.insert(id.clone(), OwnedFd::from(socket));
-            }
-        }
-        let passed: Vec<_> = opened.iter().map(|(id, fd)| (id.clone(), fd.as_fd())).collect();
+        self.give_dirs(client, link, &mut table, &needs, of).await?;
+        let mut opened = open(link, &needs)?;
+        let passed: Vec<_> = opened.iter().map(|(id, (_, fd))| (id.clone(), fd.as_fd())).collect();
         if !passed.is_empty() {
-            client.add_listeners(&passed).await.map_err(HubError::Edge)?;
+            self.within(ANSWER, client.add_listeners(&passed)).await?;
         }
-        for (id, (bundle, root)) in &needs.dirs {
-            let failed = |source: BoxError| HubError::Folder { path: root.clone(), source };
-            let path = (self.folders)(bundle).map_err(failed)?.join(root);
-            let dir = runtime::files::open(&path).map_err(|error| failed(error.into()))?;
-            client.add_dir(id, dir).await.map_err(HubError::Edge)?;
-        }
-        state.sockets.append(&mut opened);
+        self.within(ANSWER, client.apply(table.clone())).await?;
+        link.sockets.append(&mut opened);
+        link.sockets.retain(|id, _| needs.sockets.contains_key(id));
+        link.dirs = dirs_in(&table);
+        link.served = table;
         Ok(())
+    }
+
+    /// Gives the edge the folders it does not have yet. One that cannot be opened fails the stack that asks for it; for
+    /// all others it is answered for until it is there again.
+    async fn give_dirs(
+        &self,
+        client: &Client,
+        link: &Link,
+        table: &mut Table,
+        needs: &Needs,
+        of: Option<&StackId>,
+    ) -> Result<(), HubError> {
+        for (id, folder) in needs.dirs.iter().filter(|(id, _)| !link.dirs.contains(*id)) {
+            match self.open_dir(folder) {
+                Ok(dir) => self.within(ANSWER, client.add_dir(id, dir)).await?,
+                Err(source) if of == Some(&folder.stack) => {
+                    return Err(HubError::Folder { path: folder.root.clone(), source });
+                }
+                Err(error) => {
+                    tracing::error!(stack = %folder.stack, folder = folder.root, error = &*error, "cannot be served");
+                    leave_out(table, id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open_dir(&self, folder: &Folder) -> Result<File, BoxError> {
+        let path = (self.folders)(&folder.bundle)?.join(&folder.root);
+        Ok(runtime::files::open(&path)?)
     }
 }
 
-/// What `stack` wants that another one already has.
-fn conflict(stacks: &BTreeMap<StackId, StackRouting>, stack: &StackId, wanted: &StackRouting) -> Option<HubError> {
-    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-    let (mine, mine_needs) = table::table(&BTreeMap::from([(stack.clone(), wanted.clone())]), nowhere);
-    let others = stacks.iter().filter(|(id, _)| *id != stack).map(|(id, routing)| (id.clone(), routing.clone()));
-    let (theirs, theirs_needs) = table::table(&others.collect(), nowhere);
-    for (id, (address, _)) in mine_needs.sockets.iter().filter(|(_, (_, owner))| owner.is_some()) {
-        if let Some((_, Some(owner))) = theirs_needs.sockets.get(id) {
-            return Some(HubError::Taken { address: *address, owner: owner.clone() });
-        }
-    }
-    for host in &mine.hosts {
-        for other in theirs.hosts.iter().filter(|other| other.host == host.host) {
-            if let Some(path) = host.paths.iter().find(|path| other.paths.iter().any(|o| o.prefix == path.prefix)) {
-                let (host, prefix) = (host.host.clone(), path.prefix.clone());
-                return Some(HubError::Routed { host, prefix, owner: other.project.clone() });
+impl Link {
+    fn take(&mut self, sockets: Vec<(String, OwnedFd)>) {
+        for (id, fd) in sockets {
+            // Its id is its address; one that is named otherwise is of no use to us.
+            if let Ok(address) = id.parse() {
+                self.sockets.entry(id).or_insert((address, fd));
             }
         }
     }
-    None
 }
+
+/// Opens the sockets that are not there yet.
+fn open(link: &Link, needs: &Needs) -> Result<BTreeMap<String, (SocketAddr, OwnedFd)>, HubError> {
+    let mut opened: BTreeMap<String, (SocketAddr, OwnedFd)> = BTreeMap::new();
+    for (id, address) in needs.sockets.iter().filter(|(id, _)| !link.sockets.contains_key(*id)) {
+        let failed = |source| HubError::Listen { address: *address, source };
+        let own = link.sockets.values().chain(opened.values()).filter(|(there, _)| overlap(*there, *address));
+        let own: Vec<BorrowedFd<'_>> = own.map(|(_, fd)| fd.as_fd()).collect();
+        // A service's stable address lies on the machine too, and a port may move from every address to one.
+        let socket = if own.is_empty() {
+            runtime::sockets::listen_tcp(*address, runtime::sockets::Address::Present)
+        } else {
+            runtime::sockets::listen_tcp_beside(*address, &own)
+        };
+        opened.insert(id.clone(), (*address, OwnedFd::from(socket.map_err(failed)?)));
+    }
+    Ok(opened)
+}
+
+fn restoring(error: HubError) -> LaunchError {
+    LaunchError::Restore(Box::new(error))
+}
+
+fn targets(table: &mut Table) -> impl Iterator<Item = &mut Target> {
+    let of_listeners = table.listeners.iter_mut().filter_map(|listener| match &mut listener.target {
+        ListenerTarget::Target(target) => Some(target),
+        ListenerTarget::Routes => None,
+    });
+    let paths = table.hosts.iter_mut().flat_map(|host| &mut host.paths);
+    of_listeners.chain(paths.map(|path| &mut path.target))
+}
+
+fn dirs_in(table: &Table) -> BTreeSet<String> {
+    let mut table = table.clone();
+    targets(&mut table)
+        .filter_map(|target| match target {
+            Target::Static { dir, .. } => Some(dir.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Answers for a folder that cannot be served.
+fn leave_out(table: &mut Table, id: &str) {
+    let body = "{\"error\":\"the files of this service cannot be read\"}\n".to_owned();
+    let answer = Fixed { status: 503, content_type: "application/json".into(), body, retry_after: Some(5) };
+    for target in targets(table) {
+        if matches!(target, Target::Static { dir, .. } if dir == id) {
+            *target = Target::Fixed(answer.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,11 @@
 //!
 //! Start with [`Hub`]: it keeps what every stack wants, turns it into one table ([`table`]), opens the sockets that
 //! table needs and keeps copies of them, so that even a crashed edge only makes connections wait. [`process`]
-//! finds the edge that runs or starts one.
+//! finds the edge that runs or starts one and looks after it; [`clash`] tells who wants what another has.
 
+pub mod clash;
 pub mod hub;
+mod log;
 pub mod process;
 pub mod table;
 

@@ -3,6 +3,7 @@
 //! Pure: what is listened on and where it leads is said by [`plan::routing`]; this puts it into the edge's own form.
 //! What sockets and folders the table needs is said beside it, and opened by [`super::hub`].
 
+use super::clash::overlap;
 use edge::control::{
     Fixed, Host, Listener, ListenerTarget, PathRoute, Pool, Protocol, Readiness, Table, Target, Upstream,
 };
@@ -13,7 +14,7 @@ use plan::observed::{Health, Replica};
 use plan::routing::{self, Destination, PathDestination, PoolId, RoutingTable, Socket, UpstreamState, View};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// What the edge needs to know of one stack.
@@ -35,13 +36,49 @@ pub struct StackRouting {
     pub document: Option<Fixed>,
 }
 
+impl StackRouting {
+    /// The stacks that are served or about to be.
+    pub fn stacks(&self) -> impl Iterator<Item = &Arc<Stack>> {
+        self.settled.iter().map(|(stack, _)| stack).chain(&self.opened)
+    }
+}
+
+/// Where routes are served, and what the machine speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ground {
+    /// Where routes are served.
+    pub http: SocketAddr,
+    /// What is published on every IPv4 address is published on every IPv6 address as well.
+    pub ipv6: bool,
+}
+
+impl Ground {
+    /// Every socket that routes are served on.
+    pub fn http(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        let everywhere = self.ipv6 && self.http.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let ipv6 = everywhere.then(|| SocketAddr::from((Ipv6Addr::UNSPECIFIED, self.http.port())));
+        [self.http].into_iter().chain(ipv6)
+    }
+}
+
 /// What a table needs beside itself.
 #[derive(Debug, Default)]
 pub struct Needs {
-    /// Sockets by listener id, and the stack that asks; none for the shared one of all routes.
-    pub sockets: BTreeMap<String, (SocketAddr, Option<StackId>)>,
+    /// Sockets by listener id.
+    pub sockets: BTreeMap<String, SocketAddr>,
     /// Folders of bundles by the id the table names them with.
-    pub dirs: BTreeMap<String, (BundleId, String)>,
+    pub dirs: BTreeMap<String, Folder>,
+}
+
+/// A folder of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    /// The bundle.
+    pub bundle: BundleId,
+    /// The path in it.
+    pub root: String,
+    /// Who asks for it.
+    pub stack: StackId,
 }
 
 /// What the edge remembers of a stack for a daemon that comes after this one.
@@ -58,16 +95,20 @@ pub struct Memo {
     pub routed: Vec<String>,
 }
 
-/// The table for all stacks, where routes are served on `http`.
-pub fn table(stacks: &BTreeMap<StackId, StackRouting>, http: SocketAddr) -> (Table, Needs) {
-    let mut build = Build::default();
+/// The table for all stacks.
+pub fn table(stacks: &BTreeMap<StackId, StackRouting>, ground: &Ground) -> (Table, Needs) {
+    let mut build = Build { ground: *ground, table: Table::default(), needs: Needs::default() };
+    let has_routes = |stack: &Arc<Stack>| !stack.routes.is_empty();
+    // Routes in force keep their port until the next release has settled, and so does a port that a service publishes.
+    if stacks.values().filter_map(|routing| routing.settled.as_ref()).any(|(stack, _)| has_routes(stack)) {
+        build.listen_for_routes();
+    }
     for (id, routing) in stacks {
         build.stack(id, routing);
     }
     // Already while a release with routes is opened, so that a taken port is found before anything starts.
-    let opens_routes = |routing: &StackRouting| routing.opened.as_ref().is_some_and(|stack| !stack.routes.is_empty());
-    if !build.table.hosts.is_empty() || stacks.values().any(opens_routes) {
-        build.listen(http, None, Protocol::Http, ListenerTarget::Routes, false);
+    if stacks.values().filter_map(|routing| routing.opened.as_ref()).any(has_routes) {
+        build.listen_for_routes();
     }
     (build.table, build.needs)
 }
@@ -85,8 +126,8 @@ pub fn ready_in(table: &Table, stack: &StackId) -> BTreeSet<ReplicaId> {
     ready.filter_map(|upstream| upstream.id.strip_prefix(&prefix)?.parse().ok()).collect()
 }
 
-#[derive(Default)]
 struct Build {
+    ground: Ground,
     table: Table,
     needs: Needs,
 }
@@ -125,13 +166,23 @@ impl Build {
             let Some(target) = self.target(id, &listener.to, table, stacks) else {
                 continue;
             };
-            let address = SocketAddr::new(address.unwrap_or_else(|| anywhere(&listener.to, stacks)), *port);
+            let addresses = match address {
+                Some(address) => vec![*address],
+                None => addresses(is_direct(&listener.to, stacks), &self.ground),
+            };
             let protocol = match listener.protocol {
                 PortProtocol::Auto => Protocol::Auto,
                 PortProtocol::Http => Protocol::Http,
                 PortProtocol::Tcp => Protocol::Tcp,
             };
-            self.listen(address, Some(id), protocol, ListenerTarget::Target(target), listener.inside.is_some());
+            for address in addresses {
+                let address = SocketAddr::new(address, *port);
+                let is_inside = listener.inside.is_some();
+                if !is_inside && self.ground.http().any(|http| overlap(http, address)) && self.has_routes_listener() {
+                    continue;
+                }
+                self.listen(address, Some(id), protocol, ListenerTarget::Target(target.clone()), is_inside);
+            }
         }
     }
 
@@ -164,8 +215,9 @@ impl Build {
                     |stack: &&&Stack| stack.services.get(service).is_some_and(|target| target.hash == folder.hash);
                 let bundle = &stacks.iter().find(owns)?.bundle;
                 let dir = format!("{}/{}", bundle.short(), folder.root);
-                self.needs.dirs.insert(dir.clone(), (bundle.clone(), folder.root.clone()));
-                Some(Target::Static { dir, spa: folder.spa })
+                let needed = Folder { bundle: bundle.clone(), root: folder.root.clone(), stack: id.clone() };
+                self.needs.dirs.insert(dir.clone(), needed);
+                Some(Target::Static { dir, spa: folder.spa, service: service.to_string() })
             }
         }
     }
@@ -181,6 +233,16 @@ impl Build {
         self.table.memo.insert(id.to_string(), memo);
     }
 
+    fn has_routes_listener(&self) -> bool {
+        self.table.listeners.iter().any(|listener| listener.target == ListenerTarget::Routes)
+    }
+
+    fn listen_for_routes(&mut self) {
+        for http in self.ground.http() {
+            self.listen(http, None, Protocol::Http, ListenerTarget::Routes, false);
+        }
+    }
+
     fn listen(
         &mut self,
         address: SocketAddr,
@@ -190,24 +252,34 @@ impl Build {
         trust_forwarded: bool,
     ) {
         let id = address.to_string();
-        // The first one has it; who comes second is told when its stack is opened.
+        // The first one has it; [`super::clash`] refuses a second owner. Within one stack the port of what is settled
+        // changes its meaning when the next release has settled.
         if self.needs.sockets.contains_key(&id) {
             return;
         }
         let project = stack.map(ToString::to_string).unwrap_or_default();
-        self.needs.sockets.insert(id.clone(), (address, stack.cloned()));
+        self.needs.sockets.insert(id.clone(), address);
         self.table.listeners.push(Listener { id, protocol, target, trust_forwarded, project });
     }
 }
 
 /// Where a port is published that names no address: a data store is not shown to the world.
-fn anywhere(to: &Destination, stacks: &[&Stack]) -> IpAddr {
+pub fn addresses(is_direct: bool, ground: &Ground) -> Vec<IpAddr> {
+    let (ipv4, ipv6) = if is_direct {
+        (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST)
+    } else {
+        (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED)
+    };
+    let ipv6 = ground.ipv6.then_some(IpAddr::V6(ipv6));
+    [IpAddr::V4(ipv4)].into_iter().chain(ipv6).collect()
+}
+
+fn is_direct(to: &Destination, stacks: &[&Stack]) -> bool {
     let service = match to {
         Destination::Pool(pool) => &pool.service,
         Destination::Folder(service) => service,
     };
-    let is_direct = stacks.iter().any(|stack| stack.services.get(service).is_some_and(|target| target.direct));
-    IpAddr::V4(if is_direct { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED })
+    stacks.iter().any(|stack| stack.services.get(service).is_some_and(|target| target.direct))
 }
 
 fn pool_name(stack: &StackId, pool: &PoolId) -> String {

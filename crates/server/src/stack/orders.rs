@@ -85,6 +85,10 @@ impl Actor {
 
     async fn shortcomings(&self, stack: &Stack) -> Vec<crate::api::plan::NoteView> {
         let mut notes = Vec::new();
+        if let Some(clash) = self.world.hub.clash(stack) {
+            let text = format!("{clash}; {}", clash.cure());
+            notes.push(crate::api::plan::NoteView { subject: "listeners".into(), text });
+        }
         for (name, target) in stack.services.iter().filter(|(_, target)| target.has_replicas()) {
             for short in self.world.engine.check(&target.template).await {
                 notes.push(crate::api::plan::NoteView {
@@ -98,6 +102,9 @@ impl Actor {
 
     /// What the engine cannot run is refused before anything is touched, all of it at once.
     async fn refuse_what_cannot_run(&self, stack: &Stack) -> Result<(), ApiError> {
+        if let Some(clash) = self.world.hub.clash(stack) {
+            return Err(ApiError::new(409, "MS0245", clash.to_string()).help(clash.cure()));
+        }
         let (mut lines, mut cures) = (Vec::new(), Vec::new());
         for (name, target) in stack.services.iter().filter(|(_, target)| target.has_replicas()) {
             for short in self.world.engine.check(&target.template).await.into_iter().filter(|short| short.fatal) {

@@ -91,7 +91,7 @@ pub struct EdgePort {
 impl EdgePort {
     fn error(doing: String, source: HubError) -> EdgeError {
         let retry = match source {
-            HubError::Edge(_) | HubError::NoEdge => Retry::Later,
+            HubError::Edge(_) | HubError::NoEdge | HubError::Silent(_) => Retry::Later,
             _ => Retry::Never,
         };
         EdgeError { doing, retry, source: Box::new(source) }

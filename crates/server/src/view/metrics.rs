@@ -1,7 +1,7 @@
 //! Counters in Prometheus' text form, under the ecosystem's names.
 
 use crate::api::status::Version;
-use edge::control::{LATENCY_BOUNDS_MICROS, ServiceStats, Stats};
+use edge::control::{LATENCY_BOUNDS_MICROS, ServiceStats, Stats, UpstreamStats};
 use std::fmt::Write;
 
 /// The text for one scrape.
@@ -46,6 +46,9 @@ fn totals(text: &mut Text, stats: &Stats) {
     let totals = &stats.totals;
     let counters = [
         ("mainstay_edge_connections_accepted_total", "Client connections accepted.", totals.connections_accepted),
+        ("mainstay_edge_accept_failures_total", "Times no connection could be accepted.", totals.accept_failures),
+        ("mainstay_edge_requests_refused_total", "Malformed, too large or too slow heads.", totals.requests_refused),
+        ("mainstay_edge_task_panics_total", "Tasks that panicked.", totals.task_panics),
         ("mainstay_edge_websockets_cut_total", "WebSockets cut at the end of a drain.", totals.websockets_cut),
         ("mainstay_edge_tcp_cut_total", "TCP connections cut at the end of a drain.", totals.tcp_cut),
         ("mainstay_edge_log_lines_dropped_total", "Access log lines dropped.", totals.log_lines_dropped),
@@ -67,9 +70,12 @@ fn services(text: &mut Text, stats: &Stats) {
         }
     }
     type Read = fn(&ServiceStats) -> u64;
-    let families: [(&str, &str, &str, Read); 5] = [
+    let families: [(&str, &str, &str, Read); 8] = [
         ("mainstay_edge_retries_total", "counter", "Attempts beyond each request's first.", |s| s.retries),
         ("mainstay_edge_failures_total", "counter", "Requests without a whole answer.", |s| s.failures),
+        ("mainstay_edge_abandoned_total", "counter", "Requests whose client left before an answer.", |s| s.abandoned),
+        ("mainstay_edge_received_bytes_total", "counter", "Bytes of bodies from clients.", |s| s.bytes_in),
+        ("mainstay_edge_sent_bytes_total", "counter", "Bytes of bodies to clients.", |s| s.bytes_out),
         ("mainstay_edge_requests_in_flight", "gauge", "Requests under way.", |s| s.in_flight),
         ("mainstay_edge_websockets_total", "counter", "Upgraded connections opened.", |s| s.websockets),
         ("mainstay_edge_tcp_connections_total", "counter", "TCP connections opened.", |s| s.tcp),
@@ -104,10 +110,20 @@ fn labels<'a>(service: &'a ServiceStats, more: &[(&'a str, &'a str)]) -> Vec<(&'
 }
 
 fn upstreams(text: &mut Text, stats: &Stats) {
-    text.family("mainstay_edge_upstream_requests_total", "counter", "Requests sent to a replica.");
-    for upstream in &stats.upstreams {
-        let address = upstream.address.to_string();
-        let labels = [("replica", upstream.id.as_str()), ("address", address.as_str())];
-        text.sample("mainstay_edge_upstream_requests_total", &labels, upstream.requests as f64);
+    type Read = fn(&UpstreamStats) -> u64;
+    let families: [(&str, &str, Read); 3] = [
+        ("mainstay_edge_upstream_requests_total", "Requests sent to a replica.", |up| up.requests),
+        ("mainstay_edge_upstream_failures_total", "Requests a replica died on.", |up| up.failures),
+        ("mainstay_edge_upstream_connect_failures_total", "Connections a replica did not take.", |up| {
+            up.connect_failures
+        }),
+    ];
+    for (name, help, read) in families {
+        text.family(name, "counter", help);
+        for upstream in &stats.upstreams {
+            let address = upstream.address.to_string();
+            let labels = [("replica", upstream.id.as_str()), ("address", address.as_str())];
+            text.sample(name, &labels, read(upstream) as f64);
+        }
     }
 }
