@@ -5,6 +5,7 @@ use super::ports::{EdgePort, ReadyPort};
 use super::runs::RunLog;
 use super::world::World;
 use crate::api::release::RunEvent;
+use crate::redact::Redactor;
 use crate::view;
 use apply::journal::JournalError;
 use apply::{ApplyError, Outcome, Placing, Ports, Task};
@@ -128,7 +129,8 @@ impl Converge {
         let edge = EdgePort { world: self.world.clone() };
         let placing = Placing::Replicas(&*self.world.engine);
         let ports = Ports { placing, probes: &ready, jobs: &ready, edge: &edge };
-        let observer = Progress { log: &self.log, world: &self.world, id: &self.id };
+        let redactor = self.stack().map(Redactor::of).unwrap_or_default();
+        let observer = Progress { log: &self.log, world: &self.world, id: &self.id, redactor };
         let task = Task { stack: &self.id, want: &self.desired, have, plan };
         let journal = self.world.journal();
         apply::apply(task, ports, &journal, &observer, &*self.world.clock, WIDTH, stop).await
@@ -180,6 +182,7 @@ struct Progress<'a> {
     log: &'a RunLog,
     world: &'a World,
     id: &'a StackId,
+    redactor: Redactor,
 }
 
 impl apply::Observer for Progress<'_> {
@@ -195,7 +198,8 @@ impl apply::Observer for Progress<'_> {
     }
 
     fn failed(&self, id: StepId, step: &Step, error: &str) {
-        self.log.push(RunEvent::Failed { step: id.0, at: self.world.clock.now().to_string(), error: error.to_owned() });
-        self.world.step_failed(self.id, step, error);
+        let error = self.redactor.text(error);
+        self.world.step_failed(self.id, step, &error);
+        self.log.push(RunEvent::Failed { step: id.0, at: self.world.clock.now().to_string(), error });
     }
 }
