@@ -188,7 +188,7 @@ async fn converse(
     };
     tokio::select! {
         () = pumped => {}
-        left = client.listen(read) => drop(left?),
+        _ = client.listen(read) => {}
     }
     Ok(words(ended, &program))
 }

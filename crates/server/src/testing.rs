@@ -22,7 +22,7 @@ pub fn stack(project: &Project) -> Stack {
 pub fn replica(role: Role, phase: Phase) -> Replica {
     Replica {
         role,
-        hash: "ab".repeat(32).parse().expect("legal"),
+        hash: "ab".repeat(16).parse().expect("legal"),
         release: model::ReleaseNumber(1),
         bundle: "ab".repeat(32).parse().expect("legal"),
         addresses: BTreeMap::new(),

@@ -36,7 +36,7 @@ impl Joiner {
         let room = LONGEST.saturating_sub(whole.line.len());
         if line.len() <= room {
             whole.line.push_str(line);
-        } else if room > 0 {
+        } else if !whole.line.ends_with(CUT) {
             whole.line.push_str(&line[..line.floor_char_boundary(room)]);
             whole.line.push_str(CUT);
         }

@@ -89,7 +89,7 @@ impl Actor {
                     self.wake = None;
                     self.look().await;
                 }
-                () = clock.sleep(refresh.unwrap_or(Duration::MAX)), if refresh.is_some() => {
+                () = clock.sleep(refresh.unwrap_or(REFRESH)), if refresh.is_some() => {
                     // An engine that cannot be read is told of by the next look.
                     let _ = self.see().await;
                 }

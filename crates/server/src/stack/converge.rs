@@ -59,6 +59,14 @@ pub enum Ended {
 impl Converge {
     /// Works until the plan is empty.
     pub async fn run(self, stop: CancellationToken) -> Ended {
+        let redactor = self.stack().map(Redactor::of).unwrap_or_default();
+        match self.converge(&redactor, stop).await {
+            Ended::Failed(Failure { step, error }) => failed(step, redactor.text(&error)),
+            ended => ended,
+        }
+    }
+
+    async fn converge(&self, redactor: &Redactor, stop: CancellationToken) -> Ended {
         let mut shown = None;
         loop {
             if stop.is_cancelled() {
@@ -76,7 +84,7 @@ impl Converge {
                 }
             }
             self.show(&plan, &mut shown);
-            match self.apply(&plan, &have, &stop).await {
+            match self.apply(&plan, &have, redactor, &stop).await {
                 Ok(Outcome::Done) => {}
                 Ok(Outcome::Stopped) => return Ended::Stopped,
                 Ok(Outcome::Failed { step, error }) => {
@@ -124,12 +132,17 @@ impl Converge {
         }
     }
 
-    async fn apply(&self, plan: &Plan, have: &Observed, stop: &CancellationToken) -> Result<Outcome, ApplyError> {
+    async fn apply(
+        &self,
+        plan: &Plan,
+        have: &Observed,
+        redactor: &Redactor,
+        stop: &CancellationToken,
+    ) -> Result<Outcome, ApplyError> {
         let ready = ReadyPort { world: self.world.clone(), stack: self.stack().cloned() };
         let edge = EdgePort { world: self.world.clone() };
         let placing = Placing::Replicas(&*self.world.engine);
         let ports = Ports { placing, probes: &ready, jobs: &ready, edge: &edge };
-        let redactor = self.stack().map(Redactor::of).unwrap_or_default();
         let observer = Progress { log: &self.log, world: &self.world, id: &self.id, redactor };
         let task = Task { stack: &self.id, want: &self.desired, have, plan };
         let journal = self.world.journal();
@@ -182,7 +195,7 @@ struct Progress<'a> {
     log: &'a RunLog,
     world: &'a World,
     id: &'a StackId,
-    redactor: Redactor,
+    redactor: &'a Redactor,
 }
 
 impl apply::Observer for Progress<'_> {

@@ -34,7 +34,6 @@ pub async fn explain(
     have: &Observed,
 ) -> Explanation {
     let redactor = Redactor::of(wanted);
-    let error = redactor.text(&failure.error);
     let replica = failure.step.as_ref().and_then(|(_, step)| replica_of(&step.action)).or_else(|| worst(wanted, have));
     let seen = replica.as_ref().and_then(|id| have.placed.replicas.get(id));
     let exit = seen.and_then(|seen| match &seen.phase {
@@ -59,8 +58,8 @@ pub async fn explain(
     let differs = good.map(|good| view::plan::changes(Some(good), wanted)).unwrap_or_default();
     let differs = differs.into_iter().filter(|(name, _)| service.as_ref().is_none_or(|service| service == name));
     Explanation {
-        summary: summary(&replica, exit.as_deref(), &error),
-        help: help(seen.map(|seen| &seen.phase), replica.as_ref().and_then(|id| have.health.get(id)), &error),
+        summary: summary(&replica, exit.as_deref(), &failure.error),
+        help: help(seen.map(|seen| &seen.phase), replica.as_ref().and_then(|id| have.health.get(id)), &failure.error),
         step,
         replica: replica.map(|replica| replica.to_string()),
         probe,
