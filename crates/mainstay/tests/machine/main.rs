@@ -15,4 +15,5 @@ mod life;
 mod load;
 mod orders;
 mod processes;
+mod sessions;
 mod state;
