@@ -104,10 +104,11 @@ async fn serve(argv: &[&str], client: impl AsyncFnOnce(DuplexStream)) -> (Result
     let (out, _frames) = mpsc::channel(64);
     let place = Place { engine: &engine, stack: &stack, id: &id };
     let conversation = converse(place, request, &tasks, &mut far, &out);
-    let (result, ()) =
-        tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(conversation, client(near)) })
-            .await
-            .expect("it ends");
+    let (result, ()) = runtime::clock::timeout(&runtime::SystemClock, Duration::from_secs(20), async {
+        tokio::join!(conversation, client(near))
+    })
+    .await
+    .expect("it ends");
     (result, engine.left.load(Ordering::SeqCst))
 }
 
