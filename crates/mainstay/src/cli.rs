@@ -28,11 +28,13 @@ mod version;
 use crate::client::Client;
 use crate::declaration::{self, Declaration};
 use crate::exit::{Exit, Failure};
+use crate::interrupt::Interrupt;
 use crate::ui::Ui;
 use args::{Cli, Command};
 use clap::{CommandFactory as _, FromArgMatches as _};
 use model::StackId;
 use settings::Settings;
+use std::future::Future;
 
 pub use serve::{edge, serve};
 
@@ -47,18 +49,38 @@ pub struct Context {
     /// What was asked for.
     pub settings: Settings,
     client: Client,
+    interrupt: Interrupt,
 }
 
 impl Context {
     /// The context of these settings.
     pub fn new(ui: Ui, settings: Settings) -> Self {
         let client = Client::new(settings.socket.value.clone());
-        Self { ui, settings, client }
+        Self { ui, settings, client, interrupt: Interrupt::default() }
     }
 
     /// The daemon.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Does this unless Ctrl-C is pressed before it is done; `so_far` says what that means.
+    pub async fn unless_interrupted<T>(
+        &self,
+        so_far: &str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            done = work => done,
+            () = self.interrupted() => {
+                Err(Failure { exit: Exit::Interrupted, ..Failure::failed(format!("interrupted; {so_far}")) })
+            }
+        }
+    }
+
+    /// Returns once Ctrl-C was pressed.
+    pub async fn interrupted(&self) {
+        self.interrupt.pressed().await;
     }
 
     /// The project's declaration without errors; what is wrong with it is shown.
@@ -67,19 +89,44 @@ impl Context {
     }
 
     /// The stack that is meant: as typed, else the project's we are in.
+    ///
+    /// Files that are not valid must not keep anybody from the logs of what runs: then only the name is looked for.
     pub fn stack(&self) -> Result<StackId, Failure> {
-        match &self.settings.project {
+        if let Some(project) = &self.settings.project {
+            return self.named(project);
+        }
+        let loaded = declaration::load(&self.settings)?;
+        match written_name(&self.settings).filter(|_| loaded.declaration.is_none()) {
             Some(project) => {
-                let environment = self.settings.environment.value.as_deref().unwrap_or(DEFAULT_ENVIRONMENT);
-                let wrong = |error: model::name::NameError| Failure::usage(error.to_string());
-                Ok(StackId {
-                    project: project.parse().map_err(wrong)?,
-                    environment: environment.parse().map_err(wrong)?,
-                })
+                self.ui.detail("the project's files are not valid; only its name was taken from them");
+                self.named(&project)
             }
-            None => declaration::load(&self.settings)?.stack(&self.ui),
+            None => loaded.stack(&self.ui),
         }
     }
+
+    fn named(&self, project: &str) -> Result<StackId, Failure> {
+        let environment = self.settings.environment.value.as_deref().unwrap_or(DEFAULT_ENVIRONMENT);
+        let wrong = |error: model::name::NameError| Failure::usage(error.to_string());
+        Ok(StackId { project: project.parse().map_err(wrong)?, environment: environment.parse().map_err(wrong)? })
+    }
+}
+
+/// The project's name as it stands in files that may be wrong everywhere else.
+fn written_name(settings: &Settings) -> Option<String> {
+    if let Some(name) = settings.variables.get("COMPOSE_PROJECT_NAME") {
+        return Some(name.clone());
+    }
+    let usual = settings::PROJECT_FILES.iter().map(|name| settings.directory.value.join(name));
+    let files: Vec<_> = if settings.files.is_empty() { usual.collect() } else { settings.files.clone() };
+    files.iter().find_map(|file| {
+        let text = std::fs::read_to_string(file).ok()?;
+        text.lines().find_map(|line| {
+            let value = line.strip_prefix("name:").or_else(|| line.strip_prefix("project:"))?;
+            let value = value.split(" #").next()?.trim().trim_matches(['"', '\'']);
+            value.parse::<model::ProjectName>().ok().map(|name| name.to_string())
+        })
+    })
 }
 
 /// The command line with the short options that some commands use for themselves.
@@ -122,7 +169,7 @@ pub async fn run(command: Command, cx: &Context) -> Result<Exit, Failure> {
         Command::Events(args) => events::run(&args, cx).await,
         Command::Releases(args) => releases::run(&args, cx).await,
         Command::Explain(args) => explain::run(&args, cx).await,
-        Command::Service(args) => service::run(&args, cx),
+        Command::Service(args) => service::run(&args, cx).await,
         Command::Completions(args) => completions::run(&args, cx),
         Command::Version => version::run(cx).await,
         Command::Serve(_) | Command::Edge(_) => unreachable!("main runs the processes itself"),

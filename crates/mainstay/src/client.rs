@@ -87,6 +87,17 @@ impl Error {
         }
     }
 
+    /// Its stable code.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::NoDaemon { .. } => "MS0091",
+            Self::Denied { .. } => "MS0092",
+            Self::Broken { .. } => "MS0093",
+            Self::Answer { .. } => "MS0094",
+            Self::Refused(refused) => &refused.code,
+        }
+    }
+
     /// Whether the daemon is gone or going, so that the same request may succeed once it is back.
     pub fn is_absence(&self) -> bool {
         match self {
@@ -140,6 +151,17 @@ impl Client {
         let request = request.body(body).expect("paths are built of legal parts");
         let answer = self.send(request).await?;
         let name = format!("PUT {path}");
+        match answer.status() {
+            status if status.is_success() => read(&name, answer).await.map(drop),
+            _ => Err(refusal(&name, answer).await),
+        }
+    }
+
+    /// `POST path` without a body; the answer's content is of no interest.
+    pub async fn tell(&self, path: &str) -> Result<(), Error> {
+        let request = builder(Method::POST, path).body(empty()).expect("paths are built of legal parts");
+        let answer = self.send(request).await?;
+        let name = format!("POST {path}");
         match answer.status() {
             status if status.is_success() => read(&name, answer).await.map(drop),
             _ => Err(refusal(&name, answer).await),

@@ -1,12 +1,13 @@
-//! Starts a daemon where there is none.
+//! Starts a daemon where there is none, and ends one that another shall take the place of.
 //!
-//! Owns the way from "nobody answers" to "it answers": the new daemon leaves this terminal's session, writes its log
-//! into the state folder, and outlives us. Never stops one.
+//! Owns the way from "nobody answers" to "it answers" and back: the new daemon leaves this terminal's session, writes its
+//! log into the state folder, and outlives us. What runs is touched by neither.
 
 use crate::cli::settings::{Origin, Places, SOCKET, Settings};
 use crate::client::{self, Client};
 use crate::exit::Failure;
 use crate::ui::Ui;
+use crate::ui::paint::Tone;
 use server::api::status::Version;
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -14,6 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// A daemon's log that is longer is put aside before another daemon writes to it.
+const LONG: u64 = 16 << 20;
 
 /// A start with a large state file takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,7 +27,10 @@ pub async fn ensure(client: &Client, settings: &Settings, ui: &Ui) -> Result<Ver
     let asked = Instant::now();
     loop {
         match client.get("/v1/version").await {
-            Ok(version) => return Ok(version),
+            Ok(version) => {
+                compare(&version, ui);
+                return Ok(version);
+            }
             Err(client::Error::NoDaemon { .. }) => break,
             // A daemon that is just ending takes connections and answers none.
             Err(error) if error.is_absence() && asked.elapsed() < PATIENCE => {}
@@ -34,6 +41,7 @@ pub async fn ensure(client: &Client, settings: &Settings, ui: &Ui) -> Result<Ver
     let run = run_folder(settings)?;
     let state = &settings.places.state.value;
     let log = state.join("daemon.log");
+    turn(&log);
     let log = Log { before: std::fs::metadata(&log).map_or(0, |metadata| metadata.len()), path: log };
     let mut child = spawn(&settings.places, &run, &log.path)?;
     let begun = Instant::now();
@@ -54,6 +62,67 @@ pub async fn ensure(client: &Client, settings: &Settings, ui: &Ui) -> Result<Ver
             return Err(ended(&status.to_string(), &log));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Ends the daemon that answers, and waits until its process has gone; none when there was none.
+pub async fn shut_down(client: &Client) -> Result<Option<Version>, Failure> {
+    let version: Version = match client.get("/v1/version").await {
+        Ok(version) => version,
+        Err(client::Error::NoDaemon { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    match client.tell("/v1/shutdown").await {
+        // It may be gone before its answer is.
+        Ok(()) | Err(client::Error::Broken { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let asked = Instant::now();
+    while is_alive(version.pid) {
+        if asked.elapsed() > PATIENCE {
+            let message = format!("the daemon (process {}) did not end within {} s", version.pid, PATIENCE.as_secs());
+            return Err(Failure::failed(message).help("read its log, then end the process; what runs goes on"));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(Some(version))
+}
+
+/// Waits until a daemon answers that somebody else has started.
+pub async fn answered(client: &Client) -> Result<Version, Failure> {
+    let begun = Instant::now();
+    loop {
+        match client.get::<Version>("/v1/version").await {
+            Ok(version) => return Ok(version),
+            Err(error) if begun.elapsed() > PATIENCE => return Err(error.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+// A process that nobody has waited for yet holds nothing any more.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}
+
+fn compare(daemon: &Version, ui: &Ui) {
+    let ours = env!("CARGO_PKG_VERSION");
+    if daemon.version != ours {
+        ui.warn(format!("the daemon has version {}, this command {ours}", daemon.version));
+        ui.say(&format!(
+            "  {} have the daemon run this program with {}, or restart its unit; what runs goes on",
+            ui.err.tone(Tone::Accent, "help:"),
+            ui.err.commands("`mainstay serve --replace`")
+        ));
+    }
+}
+
+// What a daemon writes of itself is little; what many wrote, one after the other, is not kept for ever.
+fn turn(log: &Path) {
+    if std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > LONG) {
+        // A log that cannot be moved grows on.
+        let _ = std::fs::rename(log, log.with_extension("log.1"));
     }
 }
 

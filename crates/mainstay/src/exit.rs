@@ -102,7 +102,7 @@ impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
         match error {
             client::Error::Refused(refused) => refused.into(),
-            other => Self { help: other.help(), ..Self::of(&other) },
+            other => Self { help: other.help(), code: Some(other.code().to_owned()), ..Self::of(&other) },
         }
     }
 }

@@ -42,11 +42,9 @@ pub async fn follow(cx: &Context, stack: &StackId, accepted: &Accepted) -> Resul
         live: Live::new(&cx.ui),
         said: Instant::now(),
     };
-    let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
-        .map_err(|error| Failure::of(&error))?;
     let followed = tokio::select! {
         ending = follower.until_over() => ending.map(|ending| Followed::Ended(Box::new(ending))),
-        _ = interrupt.recv() => Ok(Followed::Detached),
+        () = cx.interrupted() => Ok(Followed::Detached),
     };
     follower.leave(&followed);
     followed
@@ -199,7 +197,7 @@ impl Follower<'_> {
             RunEvent::Replanned { steps } if self.progress.has_begun() => {
                 ui.note(format!("  · planned again: {} left", words::count(steps.len(), "step")));
             }
-            RunEvent::Replanned { .. } | RunEvent::Finished { .. } => {}
+            RunEvent::Replanned { .. } | RunEvent::Finished { .. } | RunEvent::Unknown => {}
         }
     }
 

@@ -15,6 +15,7 @@ mod daemon;
 mod declaration;
 mod exit;
 mod follow;
+mod interrupt;
 mod plan_file;
 mod plan_text;
 mod progress;
@@ -24,7 +25,7 @@ mod wiring;
 
 use cli::Context;
 use cli::args::Command;
-use cli::settings::{Settings, World};
+use cli::settings::{Reach, Settings, World};
 use exit::{Exit, Failure};
 use runtime::Environment;
 use std::path::Path;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     };
     let ui = Ui::new(global.color, global.json, global.quiet, global.verbose, Surroundings::of(&environment));
     let uid = rustix::process::geteuid().as_raw();
-    let world = World { environment: &environment, uid, is_file: &|path: &Path| path.is_file() };
+    let world = World { environment: &environment, uid, is_file: &|path: &Path| path.is_file(), reach: &Reach::of };
     let ended = match &cli.command {
         Command::Serve(args) => cli::serve(args, &world),
         Command::Edge(args) => cli::edge(args, &world),

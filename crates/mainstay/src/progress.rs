@@ -107,6 +107,7 @@ impl Progress {
             RunEvent::Finished { outcome, explanation, millis } => {
                 self.ending = Some(Ending { outcome, explanation, millis });
             }
+            RunEvent::Unknown => {}
         }
     }
 

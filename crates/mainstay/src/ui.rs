@@ -13,6 +13,8 @@ use paint::{Paint, Tone};
 use runtime::Environment;
 use serde::Serialize;
 use std::io::{self, BufRead as _, IsTerminal, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where a command says things.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Ui {
     pub verbose: bool,
     quiet: bool,
     live: bool,
+    /// Whoever read standard output has gone.
+    unread: Arc<AtomicBool>,
 }
 
 /// What of the surroundings decides how things are said.
@@ -74,14 +78,26 @@ impl Ui {
             verbose,
             quiet,
             live: terminal && !around.ci && !around.dumb && !quiet,
+            unread: Arc::default(),
         }
     }
 
     /// Prints data.
     pub fn data(&self, text: impl AsRef<str>) {
+        if self.is_unread() {
+            return;
+        }
         let mut out = io::stdout().lock();
         let written = out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n"));
-        ended(written.and_then(|()| out.flush()));
+        match written.and_then(|()| out.flush()) {
+            // `mainstay plan | head`: the reader has seen enough, which changes nothing about how the command ends.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.unread.store(true, Ordering::Relaxed),
+            Err(error) => {
+                self.say(&format!("error: could not write to standard output\n  because {error}"));
+                std::process::exit(1);
+            }
+            Ok(()) => {}
+        }
     }
 
     /// Prints data as JSON, for people and programs.
@@ -142,6 +158,11 @@ impl Ui {
         }
     }
 
+    /// Whether nobody reads standard output any more: what follows a stream may end.
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
     /// Whether lines may be rewritten.
     pub fn is_live(&self) -> bool {
         self.live
@@ -165,18 +186,6 @@ impl Ui {
     /// Columns of the terminal, 100 where there is none.
     pub fn width(&self) -> usize {
         console::Term::stderr().size_checked().map_or(100, |(_, columns)| columns.max(40).into())
-    }
-}
-
-// `mainstay logs | head`: the reader has seen enough, which is no failure.
-fn ended(written: io::Result<()>) {
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: could not write to standard output\n  because {error}");
-            std::process::exit(1);
-        }
-        Ok(()) => {}
     }
 }
 

@@ -96,7 +96,7 @@ fn question(whom: Whom<'_>, check: &Check) -> String {
     match check {
         Check::Http { port, path } => format!("GET http://{host}:{port}{path}"),
         Check::Tcp { port } => format!("connecting to {host}:{port}"),
-        Check::Command { argv } => format!("`{}`", argv.join(" ")),
+        Check::Command { argv } => format!("`{}`", shown(argv)),
     }
 }
 
@@ -108,7 +108,7 @@ async fn tcp(address: SocketAddr) -> Found {
 }
 
 async fn command(runner: &dyn CommandRunner, whom: Whom<'_>, argv: &[String], timeout: Duration) -> Found {
-    let line = argv.join(" ");
+    let line = shown(argv);
     let (end, output) = match runner.run(whom.stack, whom.id, argv, timeout).await {
         Ok(answer) => answer,
         Err(error) => return Err(format!("`{line}` could not be run: {}", runtime::tasks::chain(&*error))),
@@ -121,6 +121,15 @@ async fn command(runner: &dyn CommandRunner, whom: Whom<'_>, argv: &[String], ti
         CommandEnd::Signal(signal) => Err(format!("`{line}` was ended by signal {signal}{said}")),
         CommandEnd::TimedOut => Err(format!("`{line}` took longer than {timeout:?}{said}")),
         CommandEnd::NotFound => Err(format!("`{line}`: no such program inside the replica")),
+    }
+}
+
+/// A command line as far as it may be shown: its program. Arguments are where passwords are given.
+pub fn shown(argv: &[String]) -> String {
+    match argv {
+        [] => String::new(),
+        [program] => program.clone(),
+        [program, ..] => format!("{program} …"),
     }
 }
 

@@ -10,6 +10,6 @@ pub mod check;
 pub mod judge;
 pub mod probes;
 
-pub use check::{CommandEnd, CommandRunner};
+pub use check::{CommandEnd, CommandRunner, shown};
 pub use judge::{Judge, Verdict};
 pub use probes::{Answer, Change, NotReady, Observation, Probes, Watch};

@@ -19,7 +19,7 @@ use engine::Engine;
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
 use model::stack::Stack;
-use model::{BundleId, StackId};
+use model::{BundleId, ReplicaId, StackId};
 use runtime::{Clock, OnError, Tasks};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -205,13 +205,15 @@ impl Daemon {
 
     /// Where the logs of a stack are found.
     pub fn log_source(&self, stack: StackId) -> Box<dyn Source> {
-        Box::new(Logs { world: self.world.clone(), stack })
+        Box::new(Logs { world: self.world.clone(), folder: self.settings.logs().join(stack.to_string()), stack })
     }
 }
 
 struct Logs {
     world: Arc<World>,
     stack: StackId,
+    /// Where logs of the stack lie, each in its replica's folder.
+    folder: PathBuf,
 }
 
 #[async_trait]
@@ -220,5 +222,11 @@ impl Source for Logs {
         let placed = self.world.engine.observe(&self.stack).await.map_err(|error| crate::failed(&error))?;
         let path = |id| self.world.engine.log_path(&self.stack, id);
         Ok(placed.replicas.keys().map(|id| (id.to_string(), path(id))).collect())
+    }
+
+    async fn left(&self) -> Result<BTreeMap<String, PathBuf>, ApiError> {
+        let folders = runtime::files::list(&self.folder).map_err(|error| crate::failed(&error))?;
+        let names = folders.iter().filter_map(|folder| folder.file_name()?.to_str()?.parse::<ReplicaId>().ok());
+        Ok(names.map(|id| (id.to_string(), self.world.engine.log_path(&self.stack, &id))).collect())
     }
 }

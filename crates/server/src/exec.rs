@@ -1,22 +1,26 @@
 //! One `exec` or `run`: frames on one side, a command inside a replica on the other.
 //!
-//! Owns the pipes or the terminal in between. A client that goes away ends the command: its standard input and
-//! output are closed, and a one-off replica is removed.
+//! Owns the pipes or the terminal in between. The client is always listened to, whatever the command does: input has a
+//! window, so that what a command does not read stops the client and never us. A client that goes away or passes a
+//! signal on ends the command, and a one-off replica is removed.
 
 use crate::api::ApiError;
-use crate::api::exec::{ExecRequest, ExecResult, Frame, MAX_FRAME, Resize};
+use crate::api::exec::{ExecRequest, ExecResult, Frame, MAX_FRAME, Resize, WINDOW};
 use crate::daemon::Daemon;
 use crate::stack::Handle;
-use engine::{Exec, ExecExit};
+use engine::{Engine, Exec, ExecExit};
 use model::{ReplicaId, StackId};
 use plan::action::replica;
-use runtime::{BoxError, CancellationToken, OnError};
+use runtime::{BoxError, CancellationToken, OnError, Tasks};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
+
+#[cfg(test)]
+mod tests;
 
 /// Where the command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,10 +60,7 @@ impl Session {
             }
             write.shutdown().await
         });
-        let result = tokio::select! {
-            result = self.run(&mut read, &out) => result,
-            () = stop.cancelled() => Err(ApiError::new(503, "MS0201", "the daemon is shutting down")),
-        };
+        let result = self.run(&mut read, &out, &stop).await;
         let (kind, bytes) = match result {
             Ok(result) => (Frame::Result, serde_json::to_vec(&result)?),
             Err(error) => (Frame::Error, serde_json::to_vec(&error)?),
@@ -71,8 +72,14 @@ impl Session {
         Ok(())
     }
 
-    async fn run(&self, read: &mut (impl AsyncRead + Unpin), out: &Out) -> Result<ExecResult, ApiError> {
-        let (kind, bytes) = read_frame(read).await.map_err(broken)?.ok_or_else(|| broken_text("it ended early"))?;
+    async fn run(
+        &self,
+        read: &mut (impl AsyncRead + Unpin),
+        out: &Out,
+        stop: &CancellationToken,
+    ) -> Result<ExecResult, ApiError> {
+        let first = stop.run_until_cancelled(read_frame(read)).await.ok_or_else(shutting_down)?;
+        let (kind, bytes) = first.map_err(broken)?.ok_or_else(|| broken_text("it ended early"))?;
         if kind != Frame::Request {
             return Err(broken_text("its first frame is no request"));
         }
@@ -80,9 +87,9 @@ impl Session {
         match self.what {
             What::InReplica => {
                 let id = self.handle.pick(request.target.clone()).await?;
-                self.command(&id, request, read, out).await
+                self.command(&id, request, read, out, stop).await
             }
-            What::OneOff => self.one_off(request, read, out).await,
+            What::OneOff => self.one_off(request, read, out, stop).await,
         }
     }
 
@@ -92,6 +99,7 @@ impl Session {
         mut request: ExecRequest,
         read: &mut (impl AsyncRead + Unpin),
         out: &Out,
+        stop: &CancellationToken,
     ) -> Result<ExecResult, ApiError> {
         let mut start = self.handle.one_off(request.target.clone()).await?;
         let own = crate::stack::one_off::idle(&mut start);
@@ -105,17 +113,13 @@ impl Session {
                 .help("name the command after the service")
             })?;
         }
-        let stack = self.handle.id().clone();
-        let id = start.id.clone();
+        let (stack, id) = (self.handle.id(), start.id.clone());
         let engine = self.daemon.engine();
-        let perform = async |action| engine.perform(&stack, &action).await.map_err(|error| crate::failed(&error));
-        let result = match perform(replica::Action::Start(Box::new(start))).await {
-            Ok(()) => self.command(&id, request, read, out).await,
-            Err(error) => Err(error),
+        let result = match engine.perform(stack, &replica::Action::Start(Box::new(start))).await {
+            Ok(()) => self.command(&id, request, read, out, stop).await,
+            Err(error) => Err(crate::failed(&error)),
         };
-        let signal = 9;
-        perform(replica::Action::Stop { id: id.clone(), signal, grace: Duration::ZERO }).await?;
-        perform(replica::Action::Remove { id }).await?;
+        crate::stack::one_off::remove(engine, stack, id).await.map_err(|error| crate::failed(&error))?;
         result
     }
 
@@ -125,43 +129,159 @@ impl Session {
         request: ExecRequest,
         read: &mut (impl AsyncRead + Unpin),
         out: &Out,
+        stop: &CancellationToken,
     ) -> Result<ExecResult, ApiError> {
-        let tty = request.tty;
-        let io = Io::open(tty).map_err(|error| crate::failed(&error))?;
-        let Io { stdio, terminal, stdin, outputs } = io;
-        let exec = Exec {
-            argv: request.argv.clone(),
-            environment: request.environment,
-            working_dir: request.working_dir,
-            user: request.user,
-            stdio,
-            tty: tty.is_some(),
-            timeout: None,
-        };
-        let pumps: Vec<_> = outputs.into_iter().map(|(kind, source)| self.pump(kind, source, out.clone())).collect();
-        let engine = self.daemon.engine();
-        let stack: &StackId = self.handle.id();
-        let ended = tokio::select! {
-            ended = engine.exec(stack, id, exec) => ended.map_err(|error| crate::failed(&error))?,
-            gone = feed(read, stdin, terminal.as_ref()) => return Err(gone),
-        };
-        drop(terminal);
+        let place = Place { engine: self.daemon.engine(), stack: self.handle.id(), id };
+        tokio::select! {
+            result = converse(place, request, self.daemon.tasks(), read, out) => result,
+            () = stop.cancelled() => Err(shutting_down()),
+        }
+    }
+}
+
+/// The replica a command runs in.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    engine: &'a dyn Engine,
+    stack: &'a StackId,
+    id: &'a ReplicaId,
+}
+
+/// Runs a command to its end, or until the client ends it. Dropping the future ends the command as well.
+async fn converse(
+    place: Place<'_>,
+    request: ExecRequest,
+    tasks: &Tasks,
+    read: &mut (impl AsyncRead + Unpin),
+    out: &Out,
+) -> Result<ExecResult, ApiError> {
+    let Some(program) = request.argv.first().cloned() else {
+        return Err(ApiError::new(400, "MS0235", "no command is named, `argv` is empty").help("name a program to run"));
+    };
+    let io = Io::open(request.tty).map_err(|error| crate::failed(&error))?;
+    let Io { stdio, terminal, stdin, outputs } = io;
+    let exec = Exec {
+        argv: request.argv,
+        environment: request.environment,
+        working_dir: request.working_dir,
+        user: request.user,
+        stdio,
+        tty: request.tty.is_some(),
+        timeout: None,
+    };
+    // Whoever holds the command's input and output open after it must not hold us.
+    let over = CancellationToken::new();
+    let _over = over.clone().drop_guard();
+    let pumps: Vec<_> =
+        outputs.into_iter().map(|(kind, source)| pump(tasks, kind, source, out.clone(), over.clone())).collect();
+    let mut client = Client { input: Some(Input::begin(tasks, stdin, out.clone(), over)), terminal };
+    let ended = tokio::select! {
+        ended = place.engine.exec(place.stack, place.id, exec) => ended.map_err(|error| crate::failed(&error))?,
+        left = client.listen(read) => ExecExit::Signal(left?),
+    };
+    client.terminal = None;
+    // What the command left behind may hold its output open for longer than anybody wants to wait.
+    let pumped = async {
         for pump in pumps {
             pump.ended().await;
         }
-        Ok(words(ended, &request.argv[0]))
+    };
+    tokio::select! {
+        () = pumped => {}
+        _ = client.listen(read) => {}
     }
+    Ok(words(ended, &program))
+}
 
-    fn pump(&self, kind: Frame, mut source: Box<dyn AsyncRead + Send + Unpin>, out: Out) -> runtime::tasks::Task {
-        self.daemon.tasks().spawn("exec pump", OnError::Log, move |_| async move {
-            let mut bytes = vec![0; 16 << 10];
-            // A terminal whose last user has gone answers with an error: that is its end.
-            while let Ok(count @ 1..) = source.read(&mut bytes).await {
-                if out.send((kind, bytes[..count].to_vec())).await.is_err() {
+fn pump(
+    tasks: &Tasks,
+    kind: Frame,
+    mut source: Box<dyn AsyncRead + Send + Unpin>,
+    out: Out,
+    over: CancellationToken,
+) -> runtime::tasks::Task {
+    tasks.spawn("exec pump", OnError::Log, move |_| async move {
+        let mut bytes = vec![0; 16 << 10];
+        // A terminal whose last user has gone answers with an error: that is its end.
+        while let Some(Ok(count @ 1..)) = over.run_until_cancelled(source.read(&mut bytes)).await {
+            if out.send((kind, bytes[..count].to_vec())).await.is_err() {
+                break;
+            }
+        }
+    })
+}
+
+/// The way to a command's standard input; dropping it is the input's end, after what was sent.
+struct Input {
+    bytes: mpsc::UnboundedSender<Vec<u8>>,
+    /// Bytes that wait for the command to read them; the client keeps it within the window.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Input {
+    fn begin(tasks: &Tasks, mut stdin: Box<dyn AsyncWrite + Send + Unpin>, out: Out, over: CancellationToken) -> Self {
+        let (bytes, mut arriving) = mpsc::unbounded_channel::<Vec<u8>>();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let taken = waiting.clone();
+        tasks.spawn("exec input", OnError::Log, move |_| async move {
+            let mut open = true;
+            while let Some(Some(bytes)) = over.run_until_cancelled(arriving.recv()).await {
+                // A command that has closed its input does not want the rest.
+                open = open && matches!(over.run_until_cancelled(stdin.write_all(&bytes)).await, Some(Ok(())));
+                taken.fetch_sub(bytes.len(), Ordering::Relaxed);
+                let count = u32::try_from(bytes.len()).expect("frames are far shorter than 4 GiB").to_be_bytes();
+                if out.send((Frame::Taken, count.to_vec())).await.is_err() {
                     break;
                 }
             }
-        })
+        });
+        Self { bytes, waiting }
+    }
+
+    fn push(&self, bytes: Vec<u8>) -> Result<(), ApiError> {
+        let waiting = self.waiting.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+        if waiting > WINDOW {
+            return Err(broken_text(&format!("{waiting} bytes of input were sent ahead, at most {WINDOW} may be")));
+        }
+        // A command that has ended reads no more.
+        let _ = self.bytes.send(bytes);
+        Ok(())
+    }
+}
+
+/// What the client's frames act on.
+struct Client {
+    input: Option<Input>,
+    terminal: Option<OwnedFd>,
+}
+
+impl Client {
+    /// Passes the client's frames on; returns the signal that shall end the command.
+    ///
+    /// Errors: the client has gone, or speaks nonsense.
+    async fn listen(&mut self, read: &mut (impl AsyncRead + Unpin)) -> Result<i32, ApiError> {
+        loop {
+            match read_frame(read).await.map_err(broken)? {
+                Some((Frame::Stdin, bytes)) => {
+                    if let Some(input) = &self.input {
+                        input.push(bytes)?;
+                    }
+                }
+                Some((Frame::StdinEnd, _)) => self.input = None,
+                Some((Frame::Resize, bytes)) => {
+                    if let (Some(terminal), Ok(size)) = (&self.terminal, serde_json::from_slice::<Resize>(&bytes)) {
+                        // A window that cannot be resized keeps its size.
+                        let _ = runtime::terminal::resize(terminal.as_fd(), size.rows, size.columns);
+                    }
+                }
+                Some((Frame::Signal, bytes)) => match bytes[..] {
+                    [signal @ 1..=64] => return Ok(signal.into()),
+                    _ => return Err(broken_text("a signal is one byte, from 1 to 64")),
+                },
+                Some(_) => {}
+                None => return Err(broken_text("the client has gone")),
+            }
+        }
     }
 }
 
@@ -183,7 +303,6 @@ impl Io {
 
     fn pipes() -> std::io::Result<Self> {
         let (stdin, in_read) = pipe::pipe()?;
-        let (stdin, in_read) = (stdin, in_read);
         let (out_write, stdout) = pipe::pipe()?;
         let (err_write, stderr) = pipe::pipe()?;
         let stdio = [in_read.into_blocking_fd()?, out_write.into_blocking_fd()?, err_write.into_blocking_fd()?];
@@ -203,37 +322,6 @@ impl Io {
     }
 }
 
-/// Passes the client's frames on; returns only when the client has gone or speaks nonsense.
-async fn feed(
-    read: &mut (impl AsyncRead + Unpin),
-    stdin: Box<dyn AsyncWrite + Send + Unpin>,
-    terminal: Option<&OwnedFd>,
-) -> ApiError {
-    let mut stdin = Some(stdin);
-    loop {
-        match read_frame(read).await {
-            Ok(Some((Frame::Stdin, bytes))) => {
-                // A command that has closed its input does not want the rest.
-                if let Some(open) = &mut stdin
-                    && open.write_all(&bytes).await.is_err()
-                {
-                    stdin = None;
-                }
-            }
-            Ok(Some((Frame::StdinEnd, _))) => stdin = None,
-            Ok(Some((Frame::Resize, bytes))) => {
-                if let (Some(terminal), Ok(size)) = (terminal, serde_json::from_slice::<Resize>(&bytes)) {
-                    // A window that cannot be resized keeps its size.
-                    let _ = runtime::terminal::resize(terminal.as_fd(), size.rows, size.columns);
-                }
-            }
-            Ok(Some(_)) => {}
-            Ok(None) => return broken_text("the client has gone"),
-            Err(error) => return broken(error),
-        }
-    }
-}
-
 fn words(exit: ExecExit, program: &str) -> ExecResult {
     match exit {
         ExecExit::Code(code) => ExecResult { code, text: format!("exited with code {code}") },
@@ -241,6 +329,10 @@ fn words(exit: ExecExit, program: &str) -> ExecResult {
         ExecExit::TimedOut => ExecResult { code: 124, text: "took too long and was ended".into() },
         ExecExit::NotFound => ExecResult { code: 127, text: format!("`{program}` is not there inside the replica") },
     }
+}
+
+fn shutting_down() -> ApiError {
+    ApiError::new(503, "MS0201", "the daemon is shutting down").help("try again once it is back")
 }
 
 fn broken(error: std::io::Error) -> ApiError {

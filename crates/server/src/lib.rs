@@ -12,9 +12,12 @@ mod exec;
 pub mod http;
 mod logs;
 pub mod openapi;
+mod redact;
 pub mod settings;
 pub mod stack;
 mod start;
+#[cfg(test)]
+mod testing;
 mod view;
 
 pub use settings::{SOCKET, Settings};

@@ -7,8 +7,8 @@ use crate::edge_link::process::{LaunchError, Launcher};
 use crate::edge_link::table::{Ground, Memo, StackRouting};
 use crate::http;
 use crate::settings::Settings;
-use crate::stack::blobs;
 use crate::stack::world::World;
+use crate::stack::{blobs, one_off};
 use engine::Engine;
 use model::stack::Stack;
 use model::{ReplicaId, StackId};
@@ -126,12 +126,13 @@ pub async fn serve(settings: Settings, wiring: Wiring) -> Result<(), ServeError>
 }
 
 /// What outlives the other tasks, so that what they hand in last is still written.
-struct Keepers {
+pub(crate) struct Keepers {
     store: Tasks,
     events: Tasks,
 }
 
-async fn prepare(settings: &Settings, wiring: Wiring) -> Result<(Daemon, Keepers), ServeError> {
+/// A daemon that serves nothing yet, and has neither an edge nor stacks.
+pub(crate) async fn prepare(settings: &Settings, wiring: Wiring) -> Result<(Daemon, Keepers), ServeError> {
     let Wiring { engine, clock, tasks, rng } = wiring;
     let keeper = Tasks::new(clock.clone());
     let owner = format!("mainstay daemon, process {}", rustix::process::getpid().as_raw_nonzero());
@@ -202,6 +203,7 @@ async fn adopt(daemon: &Arc<Daemon>, memos: BTreeMap<StackId, Remembered>) {
     };
     let mut found = Vec::new();
     for (id, record) in records {
+        sweep(world, &id).await;
         match daemon.settle(&id, &record).await {
             Ok((wanted, good)) => found.push((id, record, wanted, good)),
             Err(error) => world.event(&id, "stack", "stack.unreadable", "mainstay", error.message),
@@ -220,6 +222,18 @@ async fn adopt(daemon: &Arc<Daemon>, memos: BTreeMap<StackId, Remembered>) {
     }
     for (id, record, wanted, good) in found {
         daemon.start(id, record, wanted, good);
+    }
+}
+
+/// Removes what sessions of `run` left that ended with the daemon.
+async fn sweep(world: &World, id: &StackId) {
+    match one_off::sweep(&*world.engine, id).await {
+        Ok(0) => {}
+        Ok(count) => {
+            let text = format!("removed {count} one-off replicas that an earlier daemon left");
+            world.event(id, "stack", "run.swept", "mainstay", text);
+        }
+        Err(error) => tracing::error!(stack = %id, error = crate::chain(&error), "could not remove one-off replicas"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! looks at what they made.
 
 use crate::cli::Context;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::progress::words;
 use crate::ui::live::Live;
 use crate::ui::paint::{Tone, tame};
@@ -48,21 +48,13 @@ async fn one(cx: &Context, folder: &Path, build: &Build) -> Result<(), Failure> 
     }
     let ended = output.watch(&mut child).await?;
     output.live.clear();
-    match ended {
-        Ended::Interrupted => Err(interrupted(build)),
-        Ended::With(status) if status.success() => {
-            let took = words::seconds(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
-            let took = cx.ui.err.tone(Tone::Dim, &took);
-            cx.ui.note(format!("  {} built {}  {took}", cx.ui.err.tone(Tone::Good, "✔"), build.services.join(", ")));
-            Ok(())
-        }
-        Ended::With(status) => Err(output.failed(status)),
+    if !ended.success() {
+        return Err(output.failed(ended));
     }
-}
-
-enum Ended {
-    With(ExitStatus),
-    Interrupted,
+    let took = words::seconds(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+    let took = cx.ui.err.tone(Tone::Dim, &took);
+    cx.ui.note(format!("  {} built {}  {took}", cx.ui.err.tone(Tone::Good, "✔"), build.services.join(", ")));
+    Ok(())
 }
 
 fn spawn(folder: &Path, build: &Build) -> Result<Child, Failure> {
@@ -87,7 +79,7 @@ struct Output<'a> {
 }
 
 impl Output<'_> {
-    async fn watch(&mut self, child: &mut Child) -> Result<Ended, Failure> {
+    async fn watch(&mut self, child: &mut Child) -> Result<ExitStatus, Failure> {
         let (lines, mut arriving) = mpsc::channel(256);
         let streams: [Option<Box<dyn AsyncRead + Send + Unpin>>; 2] = [
             child.stdout.take().map(|stream| Box::new(stream) as Box<dyn AsyncRead + Send + Unpin>),
@@ -98,14 +90,12 @@ impl Output<'_> {
             tokio::spawn(read_lines(stream, lines.clone()));
         }
         drop(lines);
-        let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
-            .map_err(|error| Failure::of(&error))?;
         let mut status = None;
         loop {
             tokio::select! {
                 line = arriving.recv() => match line {
                     Some(line) => self.line(line),
-                    None => return child.wait().await.map(Ended::With).map_err(|error| Failure::of(&error)),
+                    None => return child.wait().await.map_err(|error| Failure::of(&error)),
                 },
                 // A daemon that a build leaves behind keeps its output open: the build's own end counts.
                 ended = child.wait(), if status.is_none() => {
@@ -113,12 +103,10 @@ impl Output<'_> {
                 }
                 () = tokio::time::sleep(Duration::from_millis(80)) => {
                     if let Some(status) = status {
-                        return Ok(Ended::With(status));
+                        return Ok(status);
                     }
                     self.show();
                 }
-                // The terminal has sent it to the build as well.
-                _ = interrupt.recv() => return Ok(Ended::Interrupted),
             }
         }
     }
@@ -164,13 +152,6 @@ impl Output<'_> {
         Failure::failed(format!("the build of {} failed ({status})", self.build.services.join(", ")))
             .because(format!("`{}`", self.build.text))
             .help("mend the build; nothing was changed")
-    }
-}
-
-fn interrupted(build: &Build) -> Failure {
-    Failure {
-        exit: Exit::Interrupted,
-        ..Failure::failed(format!("the build of {} was interrupted; nothing was changed", build.services.join(", ")))
     }
 }
 

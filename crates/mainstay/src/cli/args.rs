@@ -178,6 +178,9 @@ pub struct Up {
     /// Use the artifacts that are there
     #[arg(long)]
     pub no_build: bool,
+    /// Take the place of a release that is under way
+    #[arg(long)]
+    pub replace: bool,
     /// Do not wait for the end
     #[arg(short, long)]
     pub detach: bool,
@@ -341,6 +344,9 @@ pub struct Serve {
     /// How log lines look: text, json
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t, hide_possible_values = true)]
     pub log_format: LogFormat,
+    /// End the daemon that runs and take its place; what runs goes on
+    #[arg(long)]
+    pub replace: bool,
     /// Leave the terminal's session; `up` starts the daemon so
     #[arg(long, hide = true)]
     pub background: bool,

@@ -17,13 +17,14 @@ pub async fn run(args: &Events, cx: &Context) -> Result<Exit, Failure> {
     let all = args.all || cx.settings.is_outside();
     let stack = if all { None } else { Some(cx.stack()?.to_string()) };
     let mut last: Option<u64> = None;
+    let mut connected = false;
     let mut gone: Option<Instant> = None;
     loop {
-        let ended = read(args, cx, stack.as_deref(), &mut last, &mut gone).await;
+        let ended = read(args, cx, stack.as_deref(), &mut last, (&mut connected, &mut gone)).await;
         let absent = match ended {
-            Ok(()) if !args.follow => break,
+            Ok(()) if !args.follow || cx.ui.is_unread() => break,
             Ok(()) => None,
-            Err(error) if args.follow && error.is_absence() && last.is_some() => Some(error),
+            Err(error) if args.follow && connected && error.is_absence() => Some(error),
             Err(error) => return Err(error.into()),
         };
         let since = *gone.get_or_insert_with(Instant::now);
@@ -44,7 +45,7 @@ async fn read(
     cx: &Context,
     stack: Option<&str>,
     last: &mut Option<u64>,
-    gone: &mut Option<Instant>,
+    (connected, gone): (&mut bool, &mut Option<Instant>),
 ) -> Result<(), client::Error> {
     let from = match *last {
         Some(id) => format!("after={id}"),
@@ -53,9 +54,13 @@ async fn read(
     let stack = stack.map(|stack| format!("&stack={}", escaped(stack))).unwrap_or_default();
     let path = format!("/v1/events?{from}&follow={}{stack}", args.follow);
     let mut messages = Messages::events(&path, cx.client().open(&path).await?);
+    *connected = true;
     while let Some(event) = messages.next::<Event>().await? {
         *gone = None;
         *last = Some(event.id);
+        if cx.ui.is_unread() {
+            break;
+        }
         if cx.ui.json {
             cx.ui.json_line(&event);
         } else {

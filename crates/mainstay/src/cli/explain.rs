@@ -66,6 +66,7 @@ fn page(asked: &str, cx: &Context) -> Result<Exit, Failure> {
     } else {
         page.text.trim_end().lines().for_each(|line| cx.ui.data(markdown(line, cx.ui.out)));
     }
+    cx.ui.next("`mainstay explain` lists all codes");
     Ok(Exit::Done)
 }
 

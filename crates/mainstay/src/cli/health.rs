@@ -9,15 +9,22 @@ use crate::ui::table::Table;
 use server::api::status::HealthDocument;
 
 pub async fn run(cx: &Context) -> Result<Exit, Failure> {
-    let stack = cx.stack()?;
-    let (_, document): (bool, HealthDocument) = cx.client().get_health(&of_stack(&stack, "/health")).await?;
+    // Outside a project the whole machine is meant.
+    let (what, path) = match cx.settings.is_outside() {
+        true => ("all stacks".to_owned(), "/health".to_owned()),
+        false => {
+            let stack = cx.stack()?;
+            (stack.to_string(), of_stack(&stack, "/health"))
+        }
+    };
+    let (_, document): (bool, HealthDocument) = cx.client().get_health(&path).await?;
     let exit = if document.status == "ok" { Exit::Done } else { Exit::Failed };
     if cx.ui.json {
         cx.ui.json(&document);
         return Ok(exit);
     }
     let paint = cx.ui.out;
-    cx.ui.data(format!("{stack}  {}", paint.tone(tone_of(&document.status), &document.status)));
+    cx.ui.data(format!("{what}  {}", paint.tone(tone_of(&document.status), &document.status)));
     let mut table = Table::new(["SERVICE", "STATUS", "READY", "WHY"]);
     for (name, service) in &document.services {
         table.row([
@@ -28,8 +35,12 @@ pub async fn run(cx: &Context) -> Result<Exit, Failure> {
         ]);
     }
     table.lines(paint).iter().for_each(|line| cx.ui.data(line));
-    let bad = document.services.iter().find(|(_, service)| !matches!(service.status.as_str(), "ok" | "completed"));
+    let bad = document
+        .services
+        .iter()
+        .find(|(_, service)| !matches!(service.status.as_str(), "ok" | "completed" | "pending"));
     match bad {
+        Some(_) if cx.settings.is_outside() => cx.ui.next("`mainstay status` shows all stacks"),
         Some((name, _)) => cx.ui.next(format!("`mainstay logs {name}` shows what it wrote")),
         None => cx.ui.next("`mainstay status` shows replicas and addresses"),
     }

@@ -19,16 +19,19 @@ pub async fn run(args: &Logs, cx: &Context) -> Result<Exit, Failure> {
     let mut printer = Printer { names: BTreeMap::new(), width: 0, last: BTreeMap::new(), skip: BTreeMap::new() };
     let mut gone: Option<Instant> = None;
     let mut tail = args.tail.clone();
+    let mut connected = false;
     loop {
-        let ended = read(args, cx, &stack, &tail, &mut printer, &mut gone).await;
+        let ended = read(args, cx, &stack, &tail, &mut printer, (&mut connected, &mut gone)).await;
         let absent = match ended {
-            Ok(()) if !args.follow => break,
+            Ok(()) if !args.follow || cx.ui.is_unread() => break,
             Ok(()) => None,
-            Err(error) if args.follow && error.is_absence() && !printer.last.is_empty() => Some(error),
+            Err(error) if args.follow && connected && error.is_absence() => Some(error),
             Err(error) => return Err(error.into()),
         };
         // A daemon that is restarted keeps the logs: what was printed is skipped, what was missed is not.
-        tail = "all".to_owned();
+        if !printer.last.is_empty() {
+            "all".clone_into(&mut tail);
+        }
         let since = *gone.get_or_insert_with(|| {
             cx.ui.note("the daemon is gone; waiting for it");
             Instant::now()
@@ -53,11 +56,12 @@ async fn read(
     stack: &StackId,
     tail: &str,
     printer: &mut Printer,
-    gone: &mut Option<Instant>,
+    (connected, gone): (&mut bool, &mut Option<Instant>),
 ) -> Result<(), client::Error> {
     let targets: String = args.targets.iter().map(|target| format!("&target={}", escaped(target))).collect();
     let path = of_stack(stack, &format!("/logs?tail={}&follow={}{targets}", escaped(tail), args.follow));
     let mut messages = Messages::lines(&path, cx.client().open(&path).await?);
+    *connected = true;
     printer.begin_again();
     while let Some(line) = messages.next::<LogLine>().await? {
         *gone = None;
@@ -66,6 +70,9 @@ async fn read(
                 cx.ui.json_line(&line);
             } else {
                 cx.ui.data(printer.line(&line, args.timestamps, cx.ui.out));
+            }
+            if cx.ui.is_unread() {
+                break;
             }
         }
     }

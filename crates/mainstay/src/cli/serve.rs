@@ -1,7 +1,9 @@
 //! `mainstay serve` and the hidden `mainstay edge`: the two other kinds of process, from their arguments to their end.
 
 use super::args::{Edge, LogFormat, Serve};
-use super::settings::{Places, World};
+use super::settings::{Places, SOCKET, World};
+use crate::client::Client;
+use crate::daemon;
 use crate::exit::{Exit, Failure};
 use crate::wiring;
 use model::policy::EngineKind;
@@ -38,6 +40,12 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
         .build()
         .map_err(|error| Failure::failed("the runtime cannot be started").because(error))?;
     runtime.block_on(async {
+        if args.replace {
+            let client = Client::new(places.run.value.join(SOCKET));
+            if let Some(old) = daemon::shut_down(&client).await? {
+                tracing::info!(process = old.pid, version = old.version, "the earlier daemon has ended");
+            }
+        }
         let wiring = wiring::of_daemon(EngineKind::Process, &places).await?;
         server::serve(settings, wiring).await.map_err(|error| {
             let shown = places.state.value.display();

@@ -2,6 +2,9 @@
 
 use super::Context;
 use super::args::{Service, ServiceWhat, Unit};
+use super::settings::SOCKET;
+use crate::client::Client;
+use crate::daemon;
 use crate::exit::{Exit, Failure};
 use crate::ui::paint::Tone;
 use std::path::{Path, PathBuf};
@@ -9,20 +12,21 @@ use std::process::Command;
 
 const NAME: &str = "mainstay.service";
 const FOLDER: &str = "/etc/systemd/system";
+const RUN: &str = "/run/mainstay";
 
-pub fn run(args: &Service, cx: &Context) -> Result<Exit, Failure> {
+pub async fn run(args: &Service, cx: &Context) -> Result<Exit, Failure> {
     match &args.what {
         ServiceWhat::Print(unit) | ServiceWhat::Install { print: true, unit } => {
             cx.ui.data(text(&program()?, unit)?.trim_end());
             cx.ui.next("`mainstay service install` writes, enables and starts it");
             Ok(Exit::Done)
         }
-        ServiceWhat::Install { print: false, unit } => install(unit, cx),
+        ServiceWhat::Install { print: false, unit } => install(unit, cx).await,
         ServiceWhat::Uninstall => uninstall(cx),
     }
 }
 
-fn install(unit: &Unit, cx: &Context) -> Result<Exit, Failure> {
+async fn install(unit: &Unit, cx: &Context) -> Result<Exit, Failure> {
     let text = text(&program()?, unit)?;
     needs_systemd()?;
     let path = Path::new(FOLDER).join(NAME);
@@ -34,8 +38,29 @@ fn install(unit: &Unit, cx: &Context) -> Result<Exit, Failure> {
         cx.ui.warn(format!("the group `mainstay` was not made, only root may give orders: {}", failure.message));
     }
     call("systemctl", &["daemon-reload"])?;
-    call("systemctl", &["enable", "--now", NAME])?;
-    cx.ui.note(format!("{} {NAME} is enabled and started", cx.ui.err.tone(Tone::Good, "✔")));
+    call("systemctl", &["enable", NAME])?;
+    let client = Client::new(Path::new(RUN).join(SOCKET));
+    // A daemon that `up` has started holds the state's lock: the unit's would fail for as long as it runs.
+    if call("systemctl", &["is-active", "--quiet", NAME]).is_err()
+        && let Some(old) = daemon::shut_down(&client).await?
+    {
+        cx.ui.note(format!("{} ended the daemon that ran (process {})", cx.ui.err.tone(Tone::Good, "✔"), old.pid));
+    }
+    // One of an earlier unit takes up what this one says; what runs goes on.
+    call("systemctl", &["restart", NAME])?;
+    let version = daemon::answered(&client).await.map_err(|failure| {
+        failure.help(format!("read `journalctl -u {NAME}`; it is tried again every second until it starts"))
+    })?;
+    cx.ui.note(format!(
+        "{} {NAME} is enabled and answers (process {}, version {}, routes on port {})",
+        cx.ui.err.tone(Tone::Good, "✔"),
+        version.pid,
+        version.version,
+        version.http_port
+    ));
+    if cx.ui.json {
+        cx.ui.json(&version);
+    }
     cx.ui.next("`usermod -aG mainstay USER` lets a user give orders; that is as much as root");
     Ok(Exit::Done)
 }
@@ -101,7 +126,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=exec
-ExecStart={program} serve --state {state} --run /run/mainstay --http-port {port} --log-format json
+ExecStart={program} serve --state {state} --run {RUN} --http-port {port} --log-format json
 Restart=always
 RestartSec=1
 # Shims, replicas and the edge outlive the daemon, and the next one adopts them.

@@ -91,6 +91,9 @@ pub const PROJECT_FILES: [&str; 6] =
 /// The socket's name within the run folder.
 pub const SOCKET: &str = "mainstay.sock";
 
+/// The run folder of root's daemon, which is the machine's.
+const MACHINE: &str = "/run/mainstay";
+
 /// What settings are made from beside the arguments.
 pub struct World<'a> {
     /// Variables, and the folder we are in.
@@ -99,6 +102,30 @@ pub struct World<'a> {
     pub uid: u32,
     /// Whether there is a file.
     pub is_file: &'a dyn Fn(&Path) -> bool,
+    /// Whether there is a socket that we may use.
+    pub reach: &'a dyn Fn(&Path) -> Reach,
+}
+
+/// Whether a socket can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It is not there, or we cannot see it.
+    Missing,
+    /// It is there and belongs to others.
+    Denied,
+    /// We may use it.
+    Open,
+}
+
+impl Reach {
+    /// Of the socket at this path.
+    pub fn of(path: &Path) -> Self {
+        match (path.exists(), rustix::fs::access(path, rustix::fs::Access::WRITE_OK)) {
+            (false, _) => Self::Missing,
+            (true, Ok(())) => Self::Open,
+            (true, Err(_)) => Self::Denied,
+        }
+    }
 }
 
 impl Settings {
@@ -113,6 +140,9 @@ impl Settings {
             (Some(path), _) => Setting::new(world.environment.working_dir().join(path), Origin::Flag("socket")),
             (None, Some(path)) => {
                 Setting::new(world.environment.working_dir().join(path), Origin::Variable("MAINSTAY_SOCKET"))
+            }
+            (None, None) if places.run.origin == Origin::Default => {
+                Setting::new(default_socket(world), Origin::Default)
             }
             (None, None) => Setting::new(places.run.value.join(SOCKET), places.run.origin.clone()),
         };
@@ -171,9 +201,20 @@ fn default_state(root: bool, world: &World<'_>) -> PathBuf {
     world.environment.get("XDG_STATE_HOME").map_or_else(|| home().join(".local/state"), PathBuf::from).join("mainstay")
 }
 
+/// The machine's daemon, where this user may give it orders; else the user's own. Where there is only the machine's,
+/// that one as well: its refusal says what to do.
+fn default_socket(world: &World<'_>) -> PathBuf {
+    let machine = Path::new(MACHINE).join(SOCKET);
+    let own = default_run(world.uid == 0, world).join(SOCKET);
+    match ((world.reach)(&machine), (world.reach)(&own)) {
+        (Reach::Open, _) | (Reach::Denied, Reach::Missing) => machine,
+        _ => own,
+    }
+}
+
 fn default_run(root: bool, world: &World<'_>) -> PathBuf {
     if root {
-        return "/run/mainstay".into();
+        return MACHINE.into();
     }
     match world.environment.get("XDG_RUNTIME_DIR") {
         Some(folder) => Path::new(&folder).join("mainstay"),
@@ -253,7 +294,13 @@ mod tests {
         let is_file = |path: &Path| files.iter().any(|file| path == Path::new(file));
         let words = ["mainstay"].iter().chain(words).chain(&["status"]);
         let cli = Cli::try_parse_from(words).expect("legal");
-        Settings::resolve(&cli, &World { environment: &environment, uid, is_file: &is_file }).expect("legal")
+        let reach = |path: &Path| match files.iter().find(|file| file.trim_start_matches('!') == path.as_os_str()) {
+            None => Reach::Missing,
+            Some(file) if file.starts_with('!') => Reach::Denied,
+            Some(_) => Reach::Open,
+        };
+        let world = World { environment: &environment, uid, is_file: &is_file, reach: &reach };
+        Settings::resolve(&cli, &world).expect("legal")
     }
 
     #[test]
@@ -298,6 +345,22 @@ mod tests {
         let settings = resolve(&["-e", "production", "--socket", "b.sock"], &variables, &[], 0);
         assert_eq!(settings.environment, Setting::new(Some("production".into()), Origin::Flag("environment")));
         assert_eq!(settings.socket.value, Path::new("/srv/shop/web/src/b.sock"));
+    }
+
+    #[test]
+    fn who_may_use_the_machines_daemon_does() {
+        let (machine, own) = ("/run/mainstay/mainstay.sock", "/run/user/7/mainstay/mainstay.sock");
+        let check = |files: &[&str], variables: &[(&str, &str)], want: &str| {
+            let variables = [&[("XDG_RUNTIME_DIR", "/run/user/7")], variables].concat();
+            assert_eq!(resolve(&[], &variables, files, 7).socket.value, Path::new(want), "{files:?} {variables:?}");
+        };
+        check(&[machine], &[], machine);
+        check(&[machine, own], &[], machine);
+        check(&["!/run/mainstay/mainstay.sock"], &[], machine);
+        check(&["!/run/mainstay/mainstay.sock", own], &[], own);
+        check(&[own], &[], own);
+        check(&[], &[], own);
+        check(&[machine], &[("MAINSTAY_RUN", "/x")], "/x/mainstay.sock");
     }
 
     #[test]

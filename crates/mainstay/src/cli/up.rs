@@ -24,7 +24,7 @@ pub async fn run(args: &Up, cx: &Context) -> Result<Exit, Failure> {
         cx.ui.next(if view.changes { "nothing was changed; `mainstay up` does it" } else { "nothing to do" });
         return Ok(if view.changes { Exit::Pending } else { Exit::Done });
     }
-    let request = ReleaseRequest { bundle, message: args.message.clone(), actor: None, expect_plan: None };
+    let request = ReleaseRequest { bundle, message: args.message.clone(), expect_plan: None, replace: args.replace };
     let outcome = release(args, cx, &declaration.stack, &request).await;
     outcome.map_err(|failure| with_places(failure, &|service| declaration.place_of(service)))
 }
@@ -42,6 +42,10 @@ fn with_places(mut failure: Failure, place_of: &dyn Fn(&str) -> Option<String>) 
 
 /// Everything up to a bundle at the daemon: declaration, builds, files.
 pub async fn prepare(cx: &Context, build: bool) -> Result<(Declaration, String), Failure> {
+    cx.unless_interrupted("nothing was changed", prepared(cx, build)).await
+}
+
+async fn prepared(cx: &Context, build: bool) -> Result<(Declaration, String), Failure> {
     let declaration = cx.declaration()?;
     if build {
         bundle::build::run(cx, &declaration.root, &declaration.builds).await?;
@@ -80,18 +84,22 @@ async fn carry_out(args: &Up, cx: &Context, plan: &PlanFile) -> Result<Exit, Fai
     let request = ReleaseRequest {
         bundle: plan.bundle.clone(),
         message: args.message.clone(),
-        actor: None,
         expect_plan: Some(plan.digest.clone()),
+        replace: args.replace,
     };
     release(args, cx, &stack, &request).await
 }
 
 async fn release(args: &Up, cx: &Context, stack: &StackId, request: &ReleaseRequest) -> Result<Exit, Failure> {
-    let answer = cx.client().post::<_, Accepted>(&of_stack(stack, "/releases"), request).await;
-    let accepted = answer.map_err(|error| match error {
-        crate::client::Error::Refused(refused) if args.plan.is_some() => stale(refused),
-        other => other.into(),
-    })?;
+    let order = async {
+        let answer = cx.client().post::<_, Accepted>(&of_stack(stack, "/releases"), request).await;
+        answer.map_err(|error| match error {
+            crate::client::Error::Refused(refused) if args.plan.is_some() => stale(refused),
+            other => other.into(),
+        })
+    };
+    let so_far = "the order was given; `mainstay status` shows whether it was taken";
+    let accepted = cx.unless_interrupted(so_far, order).await?;
     let number = accepted.release.map(|number| format!("release {number}")).unwrap_or_else(|| "run".to_owned());
     let what = cx.ui.err.tone(Tone::Strong, &stack.to_string());
     let why = args.message.as_deref().map(|text| format!("  {text}")).unwrap_or_default();
@@ -101,7 +109,7 @@ async fn release(args: &Up, cx: &Context, stack: &StackId, request: &ReleaseRequ
 
 // A plan that was kept goes out of date in two ways: the stack moved, or the daemon no longer has the bundle.
 fn stale(refused: ApiError) -> Failure {
-    let is_stale = matches!(refused.status, 404 | 409 | 412);
+    let is_stale = matches!(refused.status, 404 | 409 | 412) || refused.code == "MS0226";
     let failure = Failure::from(refused);
     match failure.help {
         None if is_stale => failure.help("look at a new plan with `mainstay plan --out FILE`, then carry that one out"),

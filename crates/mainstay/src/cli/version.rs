@@ -35,7 +35,7 @@ pub async fn run(cx: &Context) -> Result<Exit, Failure> {
             ));
             if daemon.version != version {
                 let differ = cx.ui.err.tone(Tone::Warn, "the versions differ");
-                cx.ui.next(format!("{differ}: restart the daemon, what runs goes on"));
+                cx.ui.next(format!("{differ}: `mainstay serve --replace` or a restart of its unit; what runs goes on"));
             }
         }
     }

@@ -114,3 +114,12 @@ fn what_failed_is_not_hidden_by_the_plan_that_puts_things_right() {
             ✘ db.1             waiting until ready failed: exited with code 1; now removed"#]],
     );
 }
+
+#[test]
+fn what_a_newer_daemon_tells_is_passed_over() {
+    let event = serde_json::from_str(r#"{"type":"paused","why":"a window is closed"}"#).expect("read");
+    assert_eq!(event, RunEvent::Unknown);
+    let mut progress = Progress::new(&first_plan());
+    progress.take(event);
+    assert!(progress.ending().is_none() && !progress.has_begun());
+}

@@ -27,6 +27,11 @@ use tokio::runtime::Runtime;
 /// What the daemon knows and plays.
 #[derive(Default)]
 pub struct World {
+    /// The version it says it has; ours when none.
+    pub version: Option<String>,
+    /// Questions for blobs are taken and never answered.
+    pub stuck: bool,
+    pub asked: u32,
     pub blobs: BTreeMap<String, Bytes>,
     pub bundles: BTreeMap<String, NewBundle>,
     pub ordered: Vec<ReleaseRequest>,
@@ -129,6 +134,7 @@ fn router(daemon: Shared) -> Router {
         .route("/exec", get(exec))
         .route("/run", get(exec));
     Router::new()
+        .route("/health", get(health))
         .route("/v1/version", get(version))
         .route("/v1/bundles/missing", post(missing))
         .route("/v1/blobs/{digest}", put(blob))
@@ -149,9 +155,9 @@ fn error(status: u16, code: &str, message: &str, help: Option<&str>) -> Response
     (StatusCode::from_u16(status).expect("legal"), Json(error)).into_response()
 }
 
-async fn version() -> Json<Version> {
+async fn version(State(daemon): State<Shared>) -> Json<Version> {
     Json(Version {
-        version: "0.1.0".into(),
+        version: lock(&daemon).version.clone().unwrap_or_else(|| env!("CARGO_PKG_VERSION").into()),
         pid: 4242,
         started: "2026-01-01T00:00:00Z".into(),
         state: "/state".into(),
@@ -161,13 +167,17 @@ async fn version() -> Json<Version> {
 }
 
 async fn missing(State(daemon): State<Shared>, Json(asked): Json<Digests>) -> Json<Digests> {
+    lock(&daemon).asked += 1;
+    if lock(&daemon).stuck {
+        std::future::pending::<()>().await;
+    }
     let world = lock(&daemon);
     Json(Digests { digests: asked.digests.into_iter().filter(|digest| !world.blobs.contains_key(digest)).collect() })
 }
 
 async fn blob(State(daemon): State<Shared>, Path(digest): Path<String>, body: Bytes) -> Response {
     if blake3::hash(&body).to_hex().as_str() != digest {
-        return error(400, "MS0299", "the content has another digest", None);
+        return error(422, "MS0226", "the content has another digest", None);
     }
     lock(&daemon).blobs.insert(digest, body);
     StatusCode::NO_CONTENT.into_response()
@@ -176,7 +186,7 @@ async fn blob(State(daemon): State<Shared>, Path(digest): Path<String>, body: By
 async fn bundle(State(daemon): State<Shared>, Json(bundle): Json<NewBundle>) -> Response {
     let mut world = lock(&daemon);
     if let Some(file) = bundle.files.iter().find(|file| !world.blobs.contains_key(&file.digest)) {
-        return error(409, "MS0298", &format!("the blob of `{}` was not sent", file.path), None);
+        return error(422, "MS0226", &format!("the blob of `{}` was not sent", file.path), None);
     }
     let manifest = serde_json::to_vec(&bundle).expect("plain data");
     let id = blake3::hash(&manifest).to_hex().to_string();
@@ -191,7 +201,7 @@ async fn plan(
 ) -> Response {
     let world = lock(&daemon);
     if !world.bundles.contains_key(&asked.bundle) {
-        return error(404, "MS0206", "there is no such bundle", None);
+        return error(422, "MS0226", "there is no such bundle", None);
     }
     let change = |kind: &str, differs: &[&str]| ServiceChange {
         kind: kind.into(),
@@ -223,7 +233,7 @@ fn accept(world: &mut World, release: Option<u64>) -> Response {
 async fn release(State(daemon): State<Shared>, Json(request): Json<ReleaseRequest>) -> Response {
     let mut world = lock(&daemon);
     if !world.bundles.contains_key(&request.bundle) {
-        return error(404, "MS0206", "there is no such bundle", None);
+        return error(422, "MS0226", "there is no such bundle", None);
     }
     world.ordered.push(request);
     accept(&mut world, Some(4))
@@ -291,7 +301,7 @@ async fn events(State(daemon): State<Shared>) -> Response {
 async fn status(State(daemon): State<Shared>) -> Response {
     match lock(&daemon).status.clone() {
         Some(status) => Json(status).into_response(),
-        None => error(404, "MS0203", "there is no such stack", None),
+        None => error(404, "MS0223", "there is no such stack", None),
     }
 }
 

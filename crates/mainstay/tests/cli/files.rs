@@ -204,7 +204,7 @@ fn without_a_daemon_commands_say_so_and_what_to_do() {
         1,
         expect![""],
         expect![[r#"
-            error: no daemon answers at DIR/run/mainstay.sock
+            error[MS0091]: no daemon answers at DIR/run/mainstay.sock
               because No such file or directory (os error 2)
               help: start one with `mainstay up` in a project, or with `mainstay serve`"#]],
     );

@@ -1,7 +1,7 @@
 //! `plan`, plan files, and what goes into a bundle.
 
-use crate::fake::{Fake, done, ended, rolling};
-use crate::harness::Project;
+use crate::fake::{Fake, done, ended, rolling, step};
+use crate::harness::{Project, until};
 use expect_test::expect;
 use server::api::ApiError;
 
@@ -68,17 +68,17 @@ fn a_kept_plan_is_carried_out_exactly_or_not_at_all() {
     assert_eq!(ordered.expect_plan.as_deref(), kept["digest"].as_str());
     assert_eq!(Some(ordered.bundle.as_str()), kept["bundle"].as_str());
 
-    let message = "the plan is stale: the stack is at 8, the plan was made at 7".to_owned();
-    fake.world().refusal = Some(ApiError { code: "MS0212".into(), message, help: None, status: 409 });
+    let message = "the stack has changed since the plan was made".to_owned();
+    fake.world().refusal = Some(ApiError { code: "MS0213".into(), message, help: None, status: 409 });
     project.run(&["up", "--plan", "plan.json"]).expect(
         1,
         expect![""],
         expect![[r#"
-            error[MS0212]: the plan is stale: the stack is at 8, the plan was made at 7
+            error[MS0213]: the stack has changed since the plan was made
               help: look at a new plan with `mainstay plan --out FILE`, then carry that one out"#]],
     );
     fake.world().bundles.clear();
-    let ended = project.run(&["up", "--plan", "plan.json"]).code(1);
+    let ended = project.run(&["up", "--plan", "plan.json"]).code(2);
     assert!(
         ended.err.contains("there is no such bundle") && ended.err.contains("mainstay plan --out"),
         "{}",
@@ -130,4 +130,47 @@ fn a_failed_build_shows_its_output_and_changes_nothing() {
     assert!(ended.err.contains("    compiling\n") && ended.err.contains("    no such type\n"), "{}", ended.err);
     assert!(ended.err.contains("the build of api failed (exit status: 3)"), "{}", ended.err);
     assert!(fake.world().ordered.is_empty());
+}
+
+/// Interrupts `up` once `begun` says so; it ends at once and has ordered nothing.
+fn check_interrupted(project: &Project, fake: &Fake, begun: impl Fn() -> bool) {
+    let child = project.command(&["up"]).spawn().expect("spawned");
+    let pid = rustix::process::Pid::from_child(&child);
+    until("the phase has begun", begun);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let ended = project.ended(child).code(130);
+    assert!(ended.err.contains("interrupted; nothing was changed"), "{}", ended.err);
+    assert!(fake.world().ordered.is_empty());
+}
+
+#[test]
+fn ctrl_c_ends_a_build_and_every_phase_after_it() {
+    let project = Project::shop();
+    let fake = Fake::start(project.socket());
+    fake.world().stuck = true;
+    check_interrupted(&project, &fake, || project.path().join("built").exists() && fake.world().asked > 0);
+    let policy = project.read("mainstay.yaml").replace("touch built", "touch begun && sleep 1000");
+    project.write("mainstay.yaml", &policy);
+    check_interrupted(&project, &fake, || project.path().join("begun").exists());
+}
+
+#[test]
+fn a_reader_that_has_gone_does_not_change_the_exit_code() {
+    let project = Project::shop();
+    let fake = Fake::start(project.socket());
+    fake.world().steps = (1..5000).map(|n| step(n, &[], "start", &format!("api.{n}"), "missing")).collect();
+    let line =
+        format!("{{ {} plan --no-build --detailed; echo $? >code; }} | head -n 1", env!("CARGO_BIN_EXE_mainstay"));
+    project.ended(project.bare("sh").args(["-c", &line]).spawn().expect("spawned")).code(0);
+    assert_eq!(project.read("code"), "3\n");
+}
+
+#[test]
+fn a_daemon_of_another_version_is_told_of_with_the_cure() {
+    let project = Project::shop();
+    let fake = Fake::start(project.socket());
+    fake.world().version = Some("0.0.1".into());
+    let ended = project.run(&["plan", "--no-build"]).code(0);
+    assert!(ended.err.contains("the daemon has version 0.0.1"), "{}", ended.err);
+    assert!(ended.err.contains("mainstay serve --replace"), "{}", ended.err);
 }

@@ -87,3 +87,14 @@ fn events_are_lines_and_json() {
     );
     assert_eq!(project.run(&["events", "--json"]).code(0).json()["id"], 7);
 }
+
+#[test]
+fn broken_files_keep_nobody_from_the_logs() {
+    let project = Project::new(&[("compose.yaml", "name: shop\nservices:\n  api: { imgae: x\n")]);
+    let fake = Fake::start(project.socket());
+    fake.world().logs.push_back(vec![line("api.1", 1, "one")]);
+    assert_eq!(project.run(&["logs"]).code(0).out.trim(), "api.1 │ one");
+    // Without a name nobody knows which.
+    project.write("compose.yaml", "services: [");
+    project.run(&["logs"]).code(2);
+}

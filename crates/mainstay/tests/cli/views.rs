@@ -61,7 +61,7 @@ pub fn status() -> StackStatus {
                 vec![replica("api.1", "ready", "GET /ready → 200"), replica("api.2", "unready", "GET /ready → 503")],
             ),
             service("migrate", "job", "completed", Vec::new()),
-            service("web", "static", "ready", Vec::new()),
+            service("web", "static", "ok", Vec::new()),
         ],
         notes: vec![NoteView { subject: "api.2".into(), text: "is asked again in 5s".into() }],
     }
@@ -83,7 +83,7 @@ fn status_shows_services_replicas_and_reasons() {
               api.1    ready           13.0 MiB  TIME
               api.2    unready         13.0 MiB  TIME             GET /ready → 503, exited 1 time before
             migrate  completed                                    ./migrate
-            web      ready                                        ./web
+            web      ok                                           ./web
 
             ! api.2: is asked again in 5s"#]],
         expect!["next: `mainstay logs api` shows what it wrote"],
@@ -146,4 +146,13 @@ fn versions_of_both_are_shown() {
     assert!(project.run(&["version", "--json"]).code(0).json()["daemon"].is_null());
     let _fake = Fake::start(project.socket());
     assert_eq!(project.run(&["version", "--json"]).code(0).json()["daemon"]["pid"], 4242);
+}
+
+#[test]
+fn outside_a_project_health_is_that_of_all_stacks() {
+    let project = Project::new(&[]);
+    let fake = Fake::start(project.socket());
+    fake.world().health = Some(health_of(&[("shop@development/api", "degraded", None)]));
+    let ended = project.run(&["health"]).code(1);
+    assert!(ended.out.starts_with("all stacks  degraded\n"), "{}", ended.out);
 }

@@ -16,4 +16,5 @@ mod load;
 mod orders;
 mod processes;
 mod readme;
+mod sessions;
 mod state;

@@ -103,9 +103,9 @@ async fn commands_pass_with_0_only() {
         let argv = vec!["ping".to_owned(), how.to_owned()];
         ask_at(Check::Command { argv }, Duration::from_secs(3)).await
     };
-    assert_eq!(run("0").await, Ok("`ping 0` exited with 0: no [31m route to host".into()));
-    assert_eq!(run("7").await, Err("`ping 7` exited with 7: no [31m route to host".into()));
-    assert_eq!(run("slow").await, Err("`ping slow` took longer than 3s: no [31m route to host".into()));
-    assert_eq!(run("none").await, Err("`ping none`: no such program inside the replica".into()));
-    assert_eq!(run("broken").await, Err("`ping broken` could not be run: no such replica".into()));
+    assert_eq!(run("0").await, Ok("`ping …` exited with 0: no [31m route to host".into()));
+    assert_eq!(run("7").await, Err("`ping …` exited with 7: no [31m route to host".into()));
+    assert_eq!(run("slow").await, Err("`ping …` took longer than 3s: no [31m route to host".into()));
+    assert_eq!(run("none").await, Err("`ping …`: no such program inside the replica".into()));
+    assert_eq!(run("broken").await, Err("`ping …` could not be run: no such replica".into()));
 }

@@ -14,6 +14,9 @@ pub const PROTOCOL: &str = "mainstay-exec";
 /// A frame longer than this is refused.
 pub const MAX_FRAME: u32 = 1 << 20;
 
+/// So many bytes of standard input may be sent ahead of those the daemon has [taken](Frame::Taken).
+pub const WINDOW: usize = 256 << 10;
+
 /// The kinds of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -34,8 +37,10 @@ pub enum Frame {
     StdinEnd = 6,
     /// Daemon: an [`super::ApiError`] as JSON; the end.
     Error = 7,
-    /// Client: a signal number as one byte, passed on to the command.
+    /// Client: a signal number as one byte; the command is ended, and its result is that of the signal.
     Signal = 8,
+    /// Daemon: so many bytes of standard input were taken (four bytes, big endian): as many more may be sent.
+    Taken = 9,
 }
 
 impl Frame {
@@ -51,6 +56,7 @@ impl Frame {
             Self::StdinEnd,
             Self::Error,
             Self::Signal,
+            Self::Taken,
         ]
         .into_iter()
         .find(|frame| *frame as u8 == byte)

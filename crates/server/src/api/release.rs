@@ -13,12 +13,12 @@ pub struct ReleaseRequest {
     /// Why, in the author's words.
     #[serde(default)]
     pub message: Option<String>,
-    /// Who; the peer's user name when none.
-    #[serde(default)]
-    pub actor: Option<String>,
     /// Refuse unless the plan has this digest (`up --plan FILE`).
     #[serde(default)]
     pub expect_plan: Option<String>,
+    /// Takes the place of a release that is under way (`up --replace`).
+    #[serde(default)]
+    pub replace: bool,
 }
 
 /// `POST …/down`.
@@ -107,6 +107,9 @@ pub enum RunEvent {
         /// Milliseconds from the order to here.
         millis: u64,
     },
+    /// Something a newer daemon tells; never sent by this one.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Why something failed.

@@ -61,7 +61,7 @@ const fn with_query(route: Route, query: &'static [(&'static str, &'static str)]
 /// Every operation of the API.
 pub const ROUTES: &[Route] = &[
     get("/health", "Health of all stacks together; 503 when degraded.", (JSON, Some(of::<status::HealthDocument>))),
-    get("/ready", "Whether every stack is ready; 503 when not.", (JSON, Some(of::<status::HealthDocument>))),
+    get("/ready", "Whether every stack can serve; 503 when not.", (JSON, Some(of::<status::HealthDocument>))),
     get("/metrics", "The daemon's and the edge's counters in Prometheus' text form.", ("text/plain", None)),
     get("/v1/version", "The daemon itself.", (JSON, Some(of::<status::Version>))),
     get("/v1/openapi.json", "This document.", (JSON, None)),
@@ -176,7 +176,7 @@ pub const ROUTES: &[Route] = &[
     ),
     get(
         "/v1/stacks/{project}/{environment}/ready",
-        "Whether every service is ready; 503 when not.",
+        "Whether every service that gets traffic has a ready replica; 503 when not.",
         (JSON, Some(of::<status::HealthDocument>)),
     ),
     Route {

@@ -32,7 +32,7 @@ pub struct StackSummary {
     pub environment: String,
     /// `up`, `down`.
     pub wanted: String,
-    /// `ok`, `degraded`, `starting`, `releasing`, `down`.
+    /// `ok`, `degraded`, `releasing`, `down`.
     pub health: String,
     /// The current release.
     pub release: Option<u64>,
@@ -67,7 +67,7 @@ pub struct ServiceStatus {
     pub name: String,
     /// `service`, `job`, `static`.
     pub role: String,
-    /// `ready`, `degraded`, `down`, `completed`, `failed`, `pending`.
+    /// `ok`, `degraded`, `down`; of a job `pending`, `completed`, `failed`.
     pub state: String,
     /// What it runs, in words.
     pub runs: String,
@@ -113,17 +113,20 @@ pub struct ReplicaStatus {
     pub pids: Option<u32>,
 }
 
-/// The aggregated health document: `GET …/health`, `GET /health`, routes to `@health`.
+/// The aggregated health document: `GET …/health`, `GET /health`, routes to `@health`; and that of readiness:
+/// `GET …/ready`, `GET /ready`, routes to `@ready`.
+///
+/// Routes show no `detail`, and a document that is at most 30 seconds old.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HealthDocument {
-    /// `ok`, `degraded`; 503 when degraded.
+    /// `ok` or `degraded`, of readiness `ready` or `unready`; 503 with the second.
     pub status: String,
     /// When it was made, RFC 3339.
     pub timestamp: String,
     /// Seconds since the stack was first up.
     pub uptime_seconds: u64,
-    /// State of each service.
+    /// State of each service; of readiness only of those that get traffic.
     pub services: BTreeMap<String, ServiceHealth>,
 }
 
@@ -131,7 +134,7 @@ pub struct HealthDocument {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceHealth {
-    /// `ok`, `degraded`, `down`, `completed`.
+    /// `ok`, `degraded`, `down`; of a job `pending`, `completed`, `failed`; of readiness `ready`, `down`.
     pub status: String,
     /// Ready replicas.
     pub ready: u32,

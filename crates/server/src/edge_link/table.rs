@@ -32,8 +32,8 @@ pub struct StackRouting {
     pub replicas: BTreeMap<ReplicaId, Replica>,
     /// What the probes said last.
     pub health: BTreeMap<ReplicaId, Health>,
-    /// The answer of routes to `@health` and `@ready`.
-    pub document: Option<Fixed>,
+    /// The answers of routes to `@health` and to `@ready`.
+    pub documents: Option<(Fixed, Fixed)>,
 }
 
 impl StackRouting {
@@ -155,7 +155,7 @@ impl Build {
         // Folders of the settled release stay until the next one has settled.
         let bundles = [settled, opened].into_iter().flatten().collect::<Vec<_>>();
         self.listeners(id, &table, &bundles);
-        self.hosts(id, &table, &bundles, routing.document.as_ref());
+        self.hosts(id, &table, &bundles, routing.documents.as_ref());
         if !bundles.is_empty() {
             self.remember(id, routing);
         }
@@ -186,15 +186,14 @@ impl Build {
         }
     }
 
-    fn hosts(&mut self, id: &StackId, table: &RoutingTable, stacks: &[&Stack], document: Option<&Fixed>) {
+    fn hosts(&mut self, id: &StackId, table: &RoutingTable, stacks: &[&Stack], documents: Option<&(Fixed, Fixed)>) {
         for host in &table.hosts {
             let mut paths = Vec::new();
             for path in &host.paths {
                 let target = match &path.to {
                     PathDestination::To(to) => self.target(id, to, table, stacks),
-                    PathDestination::Health | PathDestination::Ready => {
-                        Some(Target::Fixed(document.cloned().unwrap_or_else(unknown)))
-                    }
+                    PathDestination::Health => Some(fixed(documents.map(|(health, _)| health))),
+                    PathDestination::Ready => Some(fixed(documents.map(|(_, ready)| ready))),
                 };
                 paths.extend(target.map(|target| PathRoute {
                     prefix: path.prefix.clone(),
@@ -292,6 +291,10 @@ fn readiness(state: UpstreamState) -> Readiness {
         UpstreamState::NotReady => Readiness::NotReady,
         UpstreamState::Draining => Readiness::Draining,
     }
+}
+
+fn fixed(document: Option<&Fixed>) -> Target {
+    Target::Fixed(document.cloned().unwrap_or_else(unknown))
 }
 
 fn unknown() -> Fixed {

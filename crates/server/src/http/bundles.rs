@@ -1,11 +1,10 @@
 //! Taking bundles in.
 
 use super::State;
+use super::extract::{Json, Path};
 use crate::api::ApiError;
 use crate::api::bundle::{BundleCreated, Digests, NewBundle};
-use axum::Json;
 use axum::body::Body;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use model::BundleId;
 

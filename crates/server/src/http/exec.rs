@@ -1,11 +1,12 @@
 //! `exec` and `run`: upgraded connections that carry a command's input and output.
 
 use super::State;
+use super::extract::Path;
 use super::stacks::stack_id;
 use crate::api::ApiError;
 use crate::api::exec::PROTOCOL;
 use crate::exec::{Session, What};
-use axum::extract::{Path, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::upgrade::OnUpgrade;

@@ -6,6 +6,7 @@
 mod bundles;
 mod events;
 mod exec;
+mod extract;
 mod group;
 mod logs;
 mod metrics;
@@ -46,7 +47,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/run", get(exec::run));
     Router::new()
         .route("/health", get(system::health))
-        .route("/ready", get(system::health))
+        .route("/ready", get(system::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/version", get(system::version))
         .route("/v1/openapi.json", get(system::openapi))
@@ -58,6 +59,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/v1/stacks", get(stacks::list))
         .nest("/v1/stacks/{project}/{environment}", stack)
         .fallback(system::unknown)
+        .method_not_allowed_fallback(system::not_allowed)
         .with_state(daemon)
 }
 
@@ -65,5 +67,58 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, axum::Json(self)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::routes::ROUTES;
+    use axum::body::Body;
+    use axum::extract::Request;
+    use engine::fake::FakeEngine;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    /// A daemon over fakes, in this folder.
+    async fn daemon(folder: &std::path::Path) -> Arc<Daemon> {
+        let clock: Arc<dyn runtime::Clock> = Arc::new(runtime::SystemClock);
+        let settings = crate::Settings {
+            state: folder.join("state"),
+            run: folder.join("run"),
+            http: ([127, 0, 0, 1], 0).into(),
+            program: "/nonexistent".into(),
+            edge_user: None,
+        };
+        let wiring = crate::Wiring {
+            engine: Arc::new(FakeEngine::new(clock.now())),
+            tasks: runtime::Tasks::new(clock.clone()),
+            clock,
+            rng: runtime::Rng::from_seed([7; 32]),
+        };
+        Arc::new(crate::start::prepare(&settings, wiring).await.expect("a fresh folder").0)
+    }
+
+    #[tokio::test]
+    async fn the_router_has_every_documented_route_and_answers_others_with_a_code() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let service = TowerToHyperService::new(router(daemon(folder.path()).await));
+        let patch = async |path: &str| {
+            let request = Request::patch(path).body(Body::empty()).expect("legal");
+            service.call(request).await.expect("never fails")
+        };
+        for route in ROUTES {
+            let words = [("{project}", "shop"), ("{environment}", "test"), ("{number}", "1"), ("{run}", "1")];
+            let path = words.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, value));
+            let answer = patch(&path.replace("{digest}", &"ab".repeat(32))).await;
+            // Nothing takes PATCH: the answer names what is taken instead.
+            let allowed = answer.headers().get("allow").and_then(|allow| allow.to_str().ok()).unwrap_or_default();
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+            assert!(allowed.split(',').any(|method| method == route.method), "{} {path}: {allowed}", route.method);
+        }
+        let answer = patch("/v1/nothing").await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        let body = axum::body::to_bytes(answer.into_body(), 4096).await.expect("read");
+        assert_eq!(serde_json::from_slice::<ApiError>(&body).expect("an error").code, "MS0205");
     }
 }

@@ -1,13 +1,14 @@
 //! Operations on stacks.
 
+use super::extract::{Json, Path};
 use super::{Peer, State};
 use crate::api::ApiError;
 use crate::api::plan::{PlanRequest, PlanView};
 use crate::api::release::{Accepted, DownRequest, ReleaseRequest, ReleaseView, RestartRequest, ScaleRequest};
 use crate::api::status::{HealthDocument, StackStatus, StackSummary};
 use crate::stack::Handle;
-use axum::Json;
-use axum::extract::{Extension, Path};
+use crate::view;
+use axum::extract::Extension;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use model::{ReleaseNumber, StackId};
@@ -51,8 +52,7 @@ pub async fn release(
     Json(request): Json<ReleaseRequest>,
 ) -> Order {
     let handle = state.stack_or_new(&stack_id(&id.0, &id.1)?).await?;
-    let actor = request.actor.clone().unwrap_or(peer.name);
-    Ok((StatusCode::ACCEPTED, Json(handle.release(request, actor).await?)))
+    Ok((StatusCode::ACCEPTED, Json(handle.release(request, peer.name).await?)))
 }
 
 pub async fn down(
@@ -107,11 +107,11 @@ pub async fn health(state: State, Path(id): Id) -> Result<Response, ApiError> {
 }
 
 pub async fn ready(state: State, Path(id): Id) -> Result<Response, ApiError> {
-    Ok(document(handle(&state, &id)?.health().await?))
+    Ok(document(handle(&state, &id)?.ready().await?))
 }
 
-/// The document with its status: 503 when degraded.
+/// The document with its status: 503 when it says that something is wrong.
 pub fn document(document: HealthDocument) -> Response {
-    let status = if document.status == "ok" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if view::health::is_well(&document) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(document)).into_response()
 }

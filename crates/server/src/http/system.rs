@@ -1,12 +1,12 @@
 //! Operations on the daemon itself.
 
 use super::State;
+use super::extract::{Json, Query};
 use super::stacks::document;
 use crate::api::ApiError;
-use crate::api::status::Version;
+use crate::api::status::{HealthDocument, Version};
+use crate::stack::{Handle, IS_DOWN};
 use crate::view;
-use axum::Json;
-use axum::extract::Query;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::Response;
 use serde::Deserialize;
@@ -20,15 +20,29 @@ pub async fn openapi() -> Json<serde_json::Value> {
 }
 
 pub async fn health(state: State) -> Result<Response, ApiError> {
+    let documents = of_all(&state, async |handle| handle.health().await).await?;
+    Ok(document(view::health::merge(documents, ["ok", "degraded"], state.clock().now())))
+}
+
+pub async fn ready(state: State) -> Result<Response, ApiError> {
+    let documents = of_all(&state, async |handle| handle.ready().await).await?;
+    Ok(document(view::health::merge(documents, ["ready", "unready"], state.clock().now())))
+}
+
+async fn of_all(
+    state: &State,
+    ask: impl AsyncFn(&Handle) -> Result<HealthDocument, ApiError>,
+) -> Result<Vec<(String, HealthDocument)>, ApiError> {
     let mut documents = Vec::new();
     for handle in state.stacks() {
-        // A stack that was taken down is as it shall be.
-        let status = handle.status().await?;
-        if status.summary.wanted == "up" {
-            documents.push((handle.id().to_string(), handle.health().await?));
+        match ask(&handle).await {
+            Ok(document) => documents.push((handle.id().to_string(), document)),
+            // A stack that was taken down is as it shall be.
+            Err(error) if error.code == IS_DOWN => {}
+            Err(error) => return Err(error),
         }
     }
-    Ok(document(view::health::merge(documents, state.clock().now())))
+    Ok(documents)
 }
 
 /// How far a shutdown goes.
@@ -41,6 +55,10 @@ pub struct Shutdown {
 pub async fn shutdown(state: State, Query(how): Query<Shutdown>) -> Result<StatusCode, ApiError> {
     state.shutdown(how.edge).await?;
     Ok(StatusCode::ACCEPTED)
+}
+
+pub async fn not_allowed(method: Method, uri: Uri) -> ApiError {
+    ApiError { status: 405, ..unknown(method, uri).await }
 }
 
 pub async fn unknown(method: Method, uri: Uri) -> ApiError {

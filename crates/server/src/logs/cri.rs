@@ -4,6 +4,12 @@
 
 use crate::api::status::LogLine;
 
+/// A longer line is cut: a program that never ends one must not fill our memory.
+pub const LONGEST: usize = 256 << 10;
+
+/// What a line that was cut ends in.
+const CUT: &str = " … (the rest of the line was left out)";
+
 /// Joins the pieces of lines of one file.
 #[derive(Debug, Default)]
 pub struct Joiner {
@@ -27,7 +33,13 @@ impl Joiner {
             stream: stream.into(),
             line: String::new(),
         });
-        whole.line.push_str(line);
+        let room = LONGEST.saturating_sub(whole.line.len());
+        if line.len() <= room {
+            whole.line.push_str(line);
+        } else if !whole.line.ends_with(CUT) {
+            whole.line.push_str(&line[..line.floor_char_boundary(room)]);
+            whole.line.push_str(CUT);
+        }
         if tag == "F" { slot.take() } else { None }
     }
 }
@@ -47,6 +59,17 @@ mod tests {
     fn pieces_are_joined_per_stream() {
         let raw = ["1 stdout P a", "2 stderr F x y", "3 stdout F b", "4 stdout F "];
         check(&raw, &[("stderr", "x y"), ("stdout", "ab"), ("stdout", "")]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_cut() {
+        let mut joiner = Joiner::default();
+        let piece = format!("1 stdout P {}", "ä".repeat(8192));
+        for _ in 0..100 {
+            assert!(joiner.push(&piece, "api.1").is_none());
+        }
+        let line = joiner.push("2 stdout F end", "api.1").expect("its end").line;
+        assert!(line.ends_with("left out)") && line.len() < LONGEST + 100, "{}", line.len());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::handle::Order;
 use super::record::{Kind, OpenRun, Record, Running, Wanted};
 use super::runs::{RunLog, Runs};
 use super::settle;
-use super::world::World;
+use super::world::{Documents, World, shows_health};
 use crate::api::ApiError;
 use crate::api::release::{Accepted, Explanation, RunEvent};
 use crate::view;
@@ -24,6 +24,9 @@ use tokio::sync::{mpsc, oneshot};
 /// A repair that failed is tried again after this.
 const REPAIR_PAUSE: Duration = Duration::from_secs(5);
 
+/// A health document that a route shows is made anew after this, so that its times tell something.
+const REFRESH: Duration = Duration::from_secs(30);
+
 /// The one owner of a stack's record.
 pub struct Actor {
     pub(super) id: StackId,
@@ -37,8 +40,8 @@ pub struct Actor {
     pub(super) active: Option<Active>,
     /// What was seen last.
     pub(super) have: Observed,
-    /// When the health document last changed, and what it said.
-    pub(super) health_at: Timestamp,
+    /// The health documents that routes show, and when they were made.
+    shown: Option<(Documents, Timestamp)>,
     wake: Option<Instant>,
     repair_from: Option<Instant>,
 }
@@ -64,9 +67,8 @@ impl Actor {
         good: Option<Arc<Stack>>,
         runs: Arc<Runs>,
     ) -> Self {
-        let health_at = world.clock.now();
         let have = Observed::default();
-        Self { id, world, record, wanted, good, runs, active: None, have, health_at, wake: None, repair_from: None }
+        Self { id, world, record, wanted, good, runs, active: None, have, shown: None, wake: None, repair_from: None }
     }
 
     /// Lives until `stop`.
@@ -75,6 +77,7 @@ impl Actor {
         loop {
             let clock = self.world.clock.clone();
             let wake = self.wake.map(|wake| wake.saturating_duration_since(clock.monotonic()));
+            let refresh = self.shown.as_ref().map(|_| REFRESH);
             tokio::select! {
                 () = stop.cancelled() => break,
                 order = orders.recv() => match order {
@@ -85,6 +88,10 @@ impl Actor {
                 () = clock.sleep(wake.unwrap_or(Duration::from_secs(3600))) => {
                     self.wake = None;
                     self.look().await;
+                }
+                () = clock.sleep(refresh.unwrap_or(REFRESH)), if refresh.is_some() => {
+                    // An engine that cannot be read is told of by the next look.
+                    let _ = self.see().await;
                 }
             }
         }
@@ -132,13 +139,22 @@ impl Actor {
         self.world.tell_changes(&self.id, &self.have, &have);
         self.have = have;
         if let Some(stack) = &self.wanted {
-            let now = self.world.clock.now();
-            let old = view::health::document(stack, &self.have, self.record.up_since, self.health_at);
-            if self.world.publish(&self.id, stack, &self.have, &old).await {
-                self.health_at = now;
-            }
+            self.shown = shows_health(stack).then(|| self.documents(stack));
+            self.world.publish(&self.id, &self.have, self.shown.as_ref().map(|(documents, _)| documents)).await;
         }
         Ok(())
+    }
+
+    /// The documents as they were, when they say the same and are not too old.
+    fn documents(&self, stack: &Stack) -> (Documents, Timestamp) {
+        let now = self.world.clock.now();
+        let made_at = |at| Documents::of(stack, &self.have, self.record.up_since, at);
+        match &self.shown {
+            Some((shown, at)) if now.duration_since(*at).unsigned_abs() < REFRESH && *shown == made_at(*at) => {
+                (shown.clone(), *at)
+            }
+            _ => (made_at(now), now),
+        }
     }
 
     pub(super) fn desired(&self) -> Desired {

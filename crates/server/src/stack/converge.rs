@@ -5,6 +5,7 @@ use super::ports::{EdgePort, ReadyPort};
 use super::runs::RunLog;
 use super::world::World;
 use crate::api::release::RunEvent;
+use crate::redact::Redactor;
 use crate::view;
 use apply::journal::JournalError;
 use apply::{ApplyError, Outcome, Placing, Ports, Task};
@@ -58,6 +59,14 @@ pub enum Ended {
 impl Converge {
     /// Works until the plan is empty.
     pub async fn run(self, stop: CancellationToken) -> Ended {
+        let redactor = self.stack().map(Redactor::of).unwrap_or_default();
+        match self.converge(&redactor, stop).await {
+            Ended::Failed(Failure { step, error }) => failed(step, redactor.text(&error)),
+            ended => ended,
+        }
+    }
+
+    async fn converge(&self, redactor: &Redactor, stop: CancellationToken) -> Ended {
         let mut shown = None;
         loop {
             if stop.is_cancelled() {
@@ -75,7 +84,7 @@ impl Converge {
                 }
             }
             self.show(&plan, &mut shown);
-            match self.apply(&plan, &have, &stop).await {
+            match self.apply(&plan, &have, redactor, &stop).await {
                 Ok(Outcome::Done) => {}
                 Ok(Outcome::Stopped) => return Ended::Stopped,
                 Ok(Outcome::Failed { step, error }) => {
@@ -123,12 +132,18 @@ impl Converge {
         }
     }
 
-    async fn apply(&self, plan: &Plan, have: &Observed, stop: &CancellationToken) -> Result<Outcome, ApplyError> {
+    async fn apply(
+        &self,
+        plan: &Plan,
+        have: &Observed,
+        redactor: &Redactor,
+        stop: &CancellationToken,
+    ) -> Result<Outcome, ApplyError> {
         let ready = ReadyPort { world: self.world.clone(), stack: self.stack().cloned() };
         let edge = EdgePort { world: self.world.clone() };
         let placing = Placing::Replicas(&*self.world.engine);
         let ports = Ports { placing, probes: &ready, jobs: &ready, edge: &edge };
-        let observer = Progress { log: &self.log, world: &self.world, id: &self.id };
+        let observer = Progress { log: &self.log, world: &self.world, id: &self.id, redactor };
         let task = Task { stack: &self.id, want: &self.desired, have, plan };
         let journal = self.world.journal();
         apply::apply(task, ports, &journal, &observer, &*self.world.clock, WIDTH, stop).await
@@ -180,6 +195,7 @@ struct Progress<'a> {
     log: &'a RunLog,
     world: &'a World,
     id: &'a StackId,
+    redactor: &'a Redactor,
 }
 
 impl apply::Observer for Progress<'_> {
@@ -195,7 +211,8 @@ impl apply::Observer for Progress<'_> {
     }
 
     fn failed(&self, id: StepId, step: &Step, error: &str) {
-        self.log.push(RunEvent::Failed { step: id.0, at: self.world.clock.now().to_string(), error: error.to_owned() });
-        self.world.step_failed(self.id, step, error);
+        let error = self.redactor.text(error);
+        self.world.step_failed(self.id, step, &error);
+        self.log.push(RunEvent::Failed { step: id.0, at: self.world.clock.now().to_string(), error });
     }
 }

@@ -13,11 +13,18 @@ use model::{BundleId, ReleaseNumber, StackId};
 use plan::Generation;
 use plan::allocate::Allocation;
 use runtime::OnError;
-use store::{EventId, NewEvent, NewRelease, ReleaseState, StackChange, StoreError, UidBlocks};
+use store::{EventId, EventQuery, NewEvent, NewRelease, ReleaseState, StackChange, StoreError, UidBlocks};
 use tokio::sync::mpsc;
 
 /// So many releases are listed.
 const LISTED: u32 = 200;
+
+/// So many of the newest events are shown when nobody says how many, and at most when somebody does.
+const LATEST: usize = 50;
+const MOST_LATEST: u32 = 10_000;
+
+/// So many events are read at once.
+const PAGE: u32 = 256;
 
 fn refused(error: &StoreError) -> ApiError {
     let failed = ApiError::new(500, "MS0225", crate::chain(error));
@@ -199,37 +206,49 @@ impl World {
     ) -> Result<mpsc::Receiver<Event>, ApiError> {
         let wrong = |error: model::id::IdError| ApiError::new(400, "MS0202", error.to_string());
         let stack: Option<StackId> = stack.map(|text| text.parse().map_err(wrong)).transpose()?;
-        let most = u32::try_from(last.unwrap_or(if after.is_some() { usize::MAX } else { 50 })).unwrap_or(u32::MAX);
+        // What was asked for from a number on is read page by page; the newest are few, and read at once with the place
+        // where to go on.
+        let most = u32::try_from(last.unwrap_or(LATEST)).unwrap_or(u32::MAX).min(MOST_LATEST);
         let of = stack.clone();
         let recorded = self.store.run("read events", move |tx| match after {
-            Some(after) => tx.events(&store::EventQuery { after: EventId(after), stack: of, most }),
-            None => tx.newest_events(of.as_ref(), most),
+            Some(after) => Ok((Vec::new(), EventId(after))),
+            None => Ok((tx.newest_events(of.as_ref(), most)?, tx.last_event()?)),
         });
-        let recorded = recorded.await.map_err(|error| refused(&error))?;
-        let newest = self.store.run("read events", |tx| tx.last_event()).await.map_err(|error| refused(&error))?;
-        let from = recorded.last().map_or(newest, |event| event.id);
+        let (recorded, from) = recorded.await.map_err(|error| refused(&error))?;
         let (send, receive) = mpsc::channel(256);
-        let mut live = self.store.follow(from, stack);
+        let store = self.store.clone();
         self.tasks.spawn("follow events", OnError::Log, move |stop| async move {
-            for event in recorded {
-                if send.send(on_the_wire(event)).await.is_err() {
-                    return Ok(());
+            let pass_on = async {
+                for event in recorded {
+                    send.send(on_the_wire(event)).await.map_err(|_| Gone::Reader)?;
                 }
-            }
-            if !follow {
-                return Ok(());
-            }
-            loop {
-                let next = tokio::select! {
-                    next = live.next() => next?,
-                    () = send.closed() => break,
-                    () = stop.cancelled() => break,
-                };
-                if send.send(on_the_wire(next)).await.is_err() {
-                    break;
+                if follow {
+                    let mut live = store.follow(from, stack);
+                    loop {
+                        send.send(on_the_wire(live.next().await?)).await.map_err(|_| Gone::Reader)?;
+                    }
                 }
+                let mut query = EventQuery { after: from, stack, most: PAGE };
+                while after.is_some() {
+                    let next = query.clone();
+                    let page = store.run("read events", move |tx| tx.events(&next)).await?;
+                    let Some(last) = page.last() else { break };
+                    query.after = last.id;
+                    for event in page {
+                        send.send(on_the_wire(event)).await.map_err(|_| Gone::Reader)?;
+                    }
+                }
+                Ok::<_, Gone>(())
+            };
+            let ended = tokio::select! {
+                ended = pass_on => ended,
+                () = send.closed() => Ok(()),
+                () = stop.cancelled() => Ok(()),
+            };
+            match ended {
+                Err(Gone::Store(error)) => Err(error),
+                Ok(()) | Err(Gone::Reader) => Ok(()),
             }
-            Ok::<_, StoreError>(())
         });
         Ok(receive)
     }
@@ -247,6 +266,18 @@ impl World {
     /// The time, for records.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+}
+
+/// Why a stream of events ended early.
+enum Gone {
+    Reader,
+    Store(StoreError),
+}
+
+impl From<StoreError> for Gone {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 

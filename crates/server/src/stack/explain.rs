@@ -3,6 +3,7 @@
 use super::world::World;
 use crate::api::release::Explanation;
 use crate::logs::Tail;
+use crate::redact::Redactor;
 use crate::view;
 use jiff::Timestamp;
 use model::stack::Stack;
@@ -32,6 +33,7 @@ pub async fn explain(
     wanted: &Stack,
     have: &Observed,
 ) -> Explanation {
+    let redactor = Redactor::of(wanted);
     let replica = failure.step.as_ref().and_then(|(_, step)| replica_of(&step.action)).or_else(|| worst(wanted, have));
     let seen = replica.as_ref().and_then(|id| have.placed.replicas.get(id));
     let exit = seen.and_then(|seen| match &seen.phase {
@@ -40,13 +42,14 @@ pub async fn explain(
         _ => None,
     });
     let probe = match &replica {
-        Some(replica) => world.last_answer(id, replica),
+        Some(replica) => world.last_answer(id, replica).map(|answer| redactor.text(&answer)),
         None => None,
     };
     let log = match &replica {
         Some(replica) => last_lines(world, id, replica, seen.and_then(since)).await,
         None => Vec::new(),
     };
+    let log = log.iter().map(|line| redactor.text(line)).collect();
     let step = failure.step.as_ref().map(|(number, step)| {
         let step = view::plan::step(*number, step);
         format!("{} {}", step.action, step.subject)
@@ -145,7 +148,7 @@ fn since(seen: &Replica) -> Option<Timestamp> {
 /// The last lines of a replica's log since its start: the slot may have had other tenants before.
 async fn last_lines(world: &World, stack: &StackId, replica: &ReplicaId, since: Option<Timestamp>) -> Vec<String> {
     let mut tail = Tail::new(world.engine.log_path(stack, replica), replica.to_string());
-    let read = world.tasks.blocking("read a log", move || tail.last(Some(LINES))).await;
+    let read = world.tasks.blocking("read a log", move || tail.last(LINES)).await;
     match read {
         Ok(Ok(lines)) => {
             let is_own = |line: &crate::api::status::LogLine| {

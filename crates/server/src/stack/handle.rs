@@ -29,6 +29,8 @@ pub enum Order {
     Status(Answer<StackStatus>),
     /// How healthy it is.
     Health(Answer<HealthDocument>),
+    /// Whether it can serve.
+    Ready(Answer<HealthDocument>),
     /// A running replica of a service, or this one.
     Pick(String, Answer<ReplicaId>),
     /// Everything for a one-off replica of this service.
@@ -93,6 +95,11 @@ impl Handle {
     /// How healthy it is.
     pub async fn health(&self) -> Result<HealthDocument, ApiError> {
         self.ask(Order::Health).await
+    }
+
+    /// Whether it can serve.
+    pub async fn ready(&self) -> Result<HealthDocument, ApiError> {
+        self.ask(Order::Ready).await
     }
 
     /// A running replica of the service `target`, or the replica `target`.

@@ -26,3 +26,6 @@ mod stored;
 pub mod world;
 
 pub use handle::Handle;
+
+/// The code of the error that a stack is not up.
+pub const IS_DOWN: &str = "MS0216";

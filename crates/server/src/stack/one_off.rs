@@ -1,13 +1,15 @@
 //! One-off replicas: a replica of a service that idles, so that a command can be run in it.
 
+use engine::{Engine, EngineError};
 use model::project::{Role, Runs, Template};
 use model::stack::{Stack, Target};
-use model::{NetworkName, ReplicaId, Slot};
+use model::{NetworkName, ReplicaId, Slot, StackId};
 use plan::Observed;
-use plan::action::replica::Start;
+use plan::action::replica::{Action, Start};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Slots of one-off replicas begin here; the planner leaves them alone.
 pub const FIRST_SLOT: u32 = plan::FIRST_ONE_OFF_SLOT;
@@ -36,6 +38,23 @@ pub fn addresses(
         address.map(|address| (name.clone(), address)).ok_or_else(|| name.clone())
     });
     free.collect()
+}
+
+/// Ends and removes a one-off replica; nothing in it is waited for.
+pub async fn remove(engine: &dyn Engine, stack: &StackId, id: ReplicaId) -> Result<(), EngineError> {
+    const SIGKILL: i32 = 9;
+    engine.perform(stack, &Action::Stop { id: id.clone(), signal: SIGKILL, grace: Duration::ZERO }).await?;
+    engine.perform(stack, &Action::Remove { id }).await
+}
+
+/// Removes the one-off replicas that a daemon left when it died: their clients went with it.
+pub async fn sweep(engine: &dyn Engine, stack: &StackId) -> Result<u32, EngineError> {
+    let mut removed = 0;
+    for id in engine.observe(stack).await?.replicas.into_keys().filter(|id| id.slot.number() >= FIRST_SLOT) {
+        remove(engine, stack, id).await?;
+        removed += 1;
+    }
+    Ok(removed)
 }
 
 /// Makes the replica idle; gives the service's own command, where it is known.

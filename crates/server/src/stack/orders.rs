@@ -7,7 +7,7 @@ use super::record::{Kind, Running, Wanted};
 use crate::api::ApiError;
 use crate::api::plan::PlanView;
 use crate::api::release::{Accepted, DownRequest, ReleaseRequest, RestartRequest, ScaleRequest};
-use crate::api::status::{StackStatus, StackSummary};
+use crate::api::status::{HealthDocument, StackStatus, StackSummary};
 use crate::view;
 use model::stack::Stack;
 use model::{BundleId, ReleaseNumber, ReplicaId, ServiceName, VolumeName};
@@ -28,7 +28,8 @@ impl Actor {
             Order::Restart(request, actor, answer) => drop(answer.send(self.restart(request, actor).await)),
             Order::Scale(request, actor, answer) => drop(answer.send(self.scale(request, actor).await)),
             Order::Status(answer) => drop(answer.send(self.status().await)),
-            Order::Health(answer) => drop(answer.send(self.health().await)),
+            Order::Health(answer) => drop(answer.send(self.health(view::health::document).await)),
+            Order::Ready(answer) => drop(answer.send(self.health(view::health::readiness).await)),
             Order::Pick(target, answer) => drop(answer.send(self.pick(&target))),
             Order::OneOff(service, answer) => drop(answer.send(self.one_off(&service).await)),
         }
@@ -120,7 +121,9 @@ impl Actor {
     }
 
     async fn release(&mut self, request: ReleaseRequest, actor: String) -> Result<Accepted, ApiError> {
-        self.free_for("a release")?;
+        if !request.replace {
+            self.free_for("a release")?;
+        }
         let bundle = request
             .bundle
             .parse()
@@ -204,7 +207,7 @@ impl Actor {
                     open.since
                 );
                 Err(ApiError::new(409, "MS0215", message)
-                    .help("wait until it has ended, or end it with `mainstay down`"))
+                    .help("wait until it has ended (`mainstay events -f`), or put a release in its place with `mainstay up --replace`"))
             }
             _ => Ok(()),
         }
@@ -218,7 +221,7 @@ impl Actor {
     }
 
     fn is_down(&self) -> ApiError {
-        ApiError::new(409, "MS0216", format!("`{}` is not up", self.id)).help("start it with `mainstay up`")
+        ApiError::new(409, super::IS_DOWN, format!("`{}` is not up", self.id)).help("start it with `mainstay up`")
     }
 
     async fn status(&mut self) -> Result<StackStatus, ApiError> {
@@ -238,7 +241,7 @@ impl Actor {
 
     fn summary(&self, services: &[crate::api::status::ServiceStatus]) -> StackSummary {
         let up = matches!(self.record.wanted, Wanted::Up(_));
-        let good = services.iter().all(|service| matches!(service.state.as_str(), "ok" | "completed"));
+        let good = services.iter().all(|service| view::health::is_good(&service.state));
         let health = match (&self.active, up, good) {
             (Some(active), _, _) if active.open.kind != Kind::Repair => "releasing",
             (_, false, _) => "down",
@@ -257,10 +260,13 @@ impl Actor {
         }
     }
 
-    async fn health(&mut self) -> Result<crate::api::status::HealthDocument, ApiError> {
-        self.see().await.map_err(|error| ApiError::new(500, "MS0217", error))?;
+    async fn health(
+        &mut self,
+        make: impl Fn(&Stack, &plan::Observed, Option<jiff::Timestamp>, jiff::Timestamp) -> HealthDocument,
+    ) -> Result<HealthDocument, ApiError> {
         let stack = self.up()?;
-        Ok(view::health::document(&stack, &self.have, self.record.up_since, self.world.clock.now()))
+        self.see().await.map_err(|error| ApiError::new(500, "MS0217", error))?;
+        Ok(make(&stack, &self.have, self.record.up_since, self.world.clock.now()))
     }
 
     fn pick(&self, target: &str) -> Result<ReplicaId, ApiError> {

@@ -2,9 +2,11 @@
 
 use crate::edge_link::Hub;
 use crate::edge_link::table::StackRouting;
+use crate::redact;
 use crate::view;
 use edge::control::{DrainReport, Fixed};
 use engine::{Engine, EngineError};
+use jiff::Timestamp;
 use model::policy::RouteTarget;
 use model::stack::Stack;
 use model::{ReplicaId, StackId};
@@ -47,6 +49,28 @@ pub struct World {
     pub pulse: watch::Sender<u64>,
 }
 
+/// What routes to `@health` and `@ready` answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Documents {
+    health: HealthDocument,
+    ready: HealthDocument,
+}
+
+impl Documents {
+    /// Those of a stack.
+    pub fn of(stack: &Stack, have: &Observed, since: Option<Timestamp>, now: Timestamp) -> Self {
+        let health = view::health::public(view::health::document(stack, have, since, now));
+        let ready = view::health::public(view::health::readiness(stack, have, since, now));
+        Self { health, ready }
+    }
+}
+
+/// Whether a stack shows its health on a route.
+pub fn shows_health(stack: &Stack) -> bool {
+    let mut paths = stack.routes.iter().flat_map(|route| &route.paths);
+    paths.any(|path| matches!(path.target, RouteTarget::Health | RouteTarget::Ready))
+}
+
 impl World {
     /// Returns when something has happened to some stack since this call.
     pub fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
@@ -63,6 +87,7 @@ impl World {
     }
 
     /// Everything that can be seen of a stack; probes are made to watch what runs as `stack` wants it watched.
+    /// What they say is shown to people, so the stack's secrets are hidden in it.
     pub async fn observe(&self, id: &StackId, stack: Option<&Stack>) -> Result<Observed, EngineError> {
         // Read first: what changes while we look makes the plan stale, never the other way round.
         let generation = self.generation(id).await;
@@ -73,7 +98,11 @@ impl World {
         let nothing = routing.opened.is_none().then(plan::routing::hash_of_nothing);
         let settled = routing.settled.map(|(_, hash)| hash).or(nothing);
         let edge = Known::Is(Routing { routed: routing.routed, settled });
-        Ok(Observed { generation, health: self.probes.health(id), placed, edge })
+        let mut have = Observed { generation, health: self.probes.health(id), placed, edge };
+        if let Some(stack) = stack {
+            redact::observed(stack, &mut have);
+        }
+        Ok(have)
     }
 
     /// Whether the replica's probe passes.
@@ -88,31 +117,24 @@ impl World {
         Some(format!("{} ({} times in a row)", failed.detail, failed.failures))
     }
 
-    /// Tells the edge who is ready and how healthy the stack is; whether the health document was another one.
-    pub async fn publish(&self, id: &StackId, stack: &Stack, have: &Observed, document: &HealthDocument) -> bool {
-        let routed_health = stack
-            .routes
-            .iter()
-            .flat_map(|route| &route.paths)
-            .any(|path| path.target == RouteTarget::Health || path.target == RouteTarget::Ready);
-        let fixed = routed_health.then(|| fixed(document));
+    /// Tells the edge who is ready, and the documents of routes to `@health` and `@ready`.
+    pub async fn publish(&self, id: &StackId, have: &Observed, documents: Option<&Documents>) {
+        let documents = documents.map(|of| (fixed(&of.health), fixed(&of.ready)));
         let before = self.hub.routing(id).await;
         let health = carried(have, &before);
-        let news = fixed.as_ref().map(|f| &f.body) != before.document.as_ref().map(|f| &f.body);
-        if !news && before.health == health && before.replicas == have.placed.replicas {
-            return false;
+        if documents == before.documents && before.health == health && before.replicas == have.placed.replicas {
+            return;
         }
         let replicas = have.placed.replicas.clone();
         let changed = self.hub.change(id, |routing| {
             routing.routed.retain(|id| replicas.contains_key(id));
             routing.replicas = replicas;
             routing.health = health;
-            routing.document = fixed;
+            routing.documents = documents;
         });
         if let Err(error) = changed.await {
             self.event(id, "edge", "edge.refused", "mainstay", crate::chain(&error));
         }
-        news
     }
 
     /// Where a stack is reached.
@@ -204,7 +226,7 @@ fn is_same(now: &Replica, before: Option<&Replica>) -> bool {
 }
 
 fn fixed(document: &HealthDocument) -> Fixed {
-    let status = if document.status == "ok" { 200 } else { 503 };
+    let status = if view::health::is_well(document) { 200 } else { 503 };
     let body = serde_json::to_string(document).expect("a health document is plain data");
     Fixed { status, content_type: "application/json".into(), body, retry_after: (status == 503).then_some(1) }
 }

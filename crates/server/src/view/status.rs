@@ -49,7 +49,7 @@ fn service(name: &ServiceName, target: &Target, have: &Observed, usage: &Usages)
 pub fn runs(runs: &Runs) -> String {
     match runs {
         Runs::Image { image, .. } => image.to_string(),
-        Runs::Process { command, .. } => command.join(" "),
+        Runs::Process { command, .. } => probe::shown(command),
         Runs::Static { root, .. } => format!("static files of {root}"),
         Runs::BuildOnly => "an image to be built".into(),
     }

@@ -4,11 +4,13 @@ use super::terminal::{self, Raw};
 use crate::client::frames;
 use crate::exit::Failure;
 use server::api::ApiError;
-use server::api::exec::{ExecRequest, ExecResult, Frame, MAX_FRAME};
+use server::api::exec::{ExecRequest, ExecResult, Frame, WINDOW};
 use std::io::{self, Read as _};
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 type Frames = mpsc::Sender<(Frame, Vec<u8>)>;
 
@@ -27,7 +29,6 @@ pub async fn serve(
     let request_frame = serde_json::to_vec(request).expect("plain data");
     frames::write(&mut write, Frame::Request, &request_frame).await.map_err(broken)?;
 
-    // Bounded: a command that does not read stops our input, not our memory.
     let (out, mut outgoing) = mpsc::channel::<(Frame, Vec<u8>)>(16);
     let writer = tokio::spawn(async move {
         while let Some((kind, bytes)) = outgoing.recv().await {
@@ -39,15 +40,17 @@ pub async fn serve(
         // Kept open to here: an end of the connection would end the command.
         write
     });
-    input(out.clone());
+    // A command that does not read stops our input, and neither our memory nor our signals.
+    let window = Arc::new(Semaphore::new(WINDOW));
+    input(out.clone(), window.clone(), Handle::current());
     tokio::spawn(signals(out, request.tty.is_some()));
-    let result = output(&mut read).await;
+    let result = output(&mut read, &window).await;
     writer.abort();
     drop(raw);
     result
 }
 
-async fn output(read: &mut (impl AsyncRead + Unpin)) -> Result<ExecResult, Failure> {
+async fn output(read: &mut (impl AsyncRead + Unpin), window: &Semaphore) -> Result<ExecResult, Failure> {
     loop {
         let Some((kind, bytes)) = frames::read(read).await.map_err(broken)? else {
             return Err(broken(io::ErrorKind::UnexpectedEof.into()));
@@ -57,6 +60,10 @@ async fn output(read: &mut (impl AsyncRead + Unpin)) -> Result<ExecResult, Failu
         match kind {
             Frame::Stdout => show(io::stdout().lock(), &bytes)?,
             Frame::Stderr => show(io::stderr().lock(), &bytes)?,
+            Frame::Taken => {
+                let taken = <[u8; 4]>::try_from(&bytes[..]).map(u32::from_be_bytes).unwrap_or_default() as usize;
+                window.add_permits(taken.min(WINDOW));
+            }
             Frame::Result => return serde_json::from_slice(&bytes).map_err(unreadable),
             Frame::Error => return Err(serde_json::from_slice::<ApiError>(&bytes).map_err(unreadable)?.into()),
             // Only clients send these.
@@ -78,13 +85,18 @@ fn show(mut to: impl io::Write, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 // A thread of its own: a read of a terminal cannot be cancelled, and must not keep the program from ending.
-fn input(to: Frames) {
+fn input(to: Frames, window: Arc<Semaphore>, runtime: Handle) {
     std::thread::spawn(move || {
-        let mut buffer = vec![0; (MAX_FRAME as usize).min(64 << 10)];
+        let mut buffer = vec![0; 64 << 10];
         loop {
             match io::stdin().lock().read(&mut buffer) {
                 Ok(0) => break,
                 Ok(count) => {
+                    let room = u32::try_from(count).expect("the buffer is small");
+                    match runtime.block_on(window.acquire_many(room)) {
+                        Ok(permit) => permit.forget(),
+                        Err(_) => return,
+                    }
                     if to.blocking_send((Frame::Stdin, buffer[..count].to_vec())).is_err() {
                         return;
                     }
