@@ -21,6 +21,8 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
         // Fails only for the leader of a session, which has left its terminal already.
         let _ = rustix::process::setsid();
     }
+    // What is made without a mode of its own is nobody else's to write, whoever started us.
+    let _ = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let places = Places::resolve(args.state.as_deref(), args.run.as_deref(), args.http_port, world)?;
     log(args.log_format, world);
     let settings = server::Settings {
@@ -37,7 +39,7 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
         .build()
         .map_err(|error| Failure::failed("the runtime cannot be started").because(error))?;
     runtime.block_on(async {
-        let wiring = wiring::of_daemon(EngineKind::Process, &places).await?;
+        let wiring = wiring::of_daemon(EngineKind::Process, &places)?;
         server::serve(settings, wiring).await.map_err(|error| {
             let shown = places.state.value.display();
             let place = format!("the state folder is {shown}, from {}", places.state.origin);

@@ -1,7 +1,7 @@
 //! Keeps what all stacks want of the edge, and makes the edge serve it.
 
 use super::process::{LaunchError, Launcher};
-use super::table::{self, Memo, Needs, StackRouting};
+use super::table::{self, Kept, Memo, Needs, StackRouting};
 use edge::control::{Client, ClientError, DrainReport, Stats, Table};
 use model::{BundleId, ReplicaId, SpecHash, StackId};
 use runtime::BoxError;
@@ -66,8 +66,16 @@ pub enum HubError {
 /// Where the folder of a bundle lies.
 pub type Folders = Box<dyn Fn(&BundleId) -> Result<PathBuf, BoxError> + Send + Sync>;
 
-/// What a running edge remembers of a stack, and which of its replicas it holds for ready.
-pub type Found = (Memo, BTreeSet<ReplicaId>);
+/// What a running edge does for a stack.
+#[derive(Debug)]
+pub struct Found {
+    /// What it remembers.
+    pub memo: Memo,
+    /// The replicas it holds for ready.
+    pub ready: BTreeSet<ReplicaId>,
+    /// Its part of the table, for when the release cannot be read.
+    pub served: Kept,
+}
 
 /// Keeps what all stacks want of the edge.
 pub struct Hub {
@@ -117,9 +125,11 @@ impl Hub {
                 state.sockets.entry(id).or_insert(fd);
             }
             for (stack, memo) in &table.memo {
-                if let (Ok(stack), Ok(memo)) = (stack.parse::<StackId>(), serde_json::from_str::<Memo>(memo)) {
-                    let ready = table::ready_in(&table, &stack);
-                    memos.insert(stack, (memo, ready));
+                if let Ok(stack) = stack.parse::<StackId>() {
+                    // One of another version's form tells nothing; what is served is kept all the same.
+                    let memo = serde_json::from_str(memo).unwrap_or_default();
+                    let (ready, served) = (table::ready_in(&table, &stack), Kept::of(&table, &stack));
+                    memos.insert(stack, Found { memo, ready, served });
                 }
             }
             state.served = table;
@@ -170,6 +180,7 @@ impl Hub {
         self.launcher.pass_access_log(&client).await?;
         if !found {
             state.served = Table::default();
+            state.stacks.values_mut().filter_map(|routing| routing.kept.as_mut()).for_each(Kept::forget_folders);
             let sockets: Vec<_> = state.sockets.iter().map(|(id, fd)| (id.clone(), fd.as_fd())).collect();
             client.add_listeners(&sockets).await.map_err(LaunchError::Talk)?;
         }

@@ -12,6 +12,7 @@
 pub mod actor;
 pub mod blobs;
 pub mod converge;
+pub mod course;
 mod durable;
 pub mod explain;
 pub mod handle;
@@ -20,9 +21,14 @@ pub mod one_off;
 mod orders;
 pub mod ports;
 pub mod record;
+pub mod refuser;
+mod repairs;
 pub mod runs;
 pub mod settle;
 mod stored;
 pub mod world;
 
 pub use handle::Handle;
+
+#[cfg(test)]
+mod tests;
