@@ -1,8 +1,8 @@
 //! What was begun and what came of it, durable.
 //!
 //! Owns the trait, its errors and an implementation in memory; the one in SQLite lives in `store`. Never decides what
-//! to do about a run that was cut short: [`Journal::open_run`] reports it with the steps that had begun, planning again
-//! resumes it.
+//! to do about a run that was cut short: [`Journal::close_interrupted`] ends it and reports the steps that had begun, and
+//! the next plan starts from what is there.
 //! Start with [`Journal`].
 
 use async_trait::async_trait;
@@ -44,6 +44,17 @@ pub trait Journal: Send + Sync {
 
     /// The run of the stack that was begun and not ended, if there is one.
     async fn open_run(&self, stack: &StackId) -> Result<Option<OpenRun>, JournalError>;
+
+    /// Closes the run that was left open, by a daemon that died or by a disk that was full when its end should have
+    /// been written; tells which. Whoever alone carries out plans of a stack calls it before it begins: until then
+    /// every further run is refused as busy.
+    async fn close_interrupted(&self, stack: &StackId) -> Result<Option<OpenRun>, JournalError> {
+        let open = self.open_run(stack).await?;
+        if let Some(open) = &open {
+            self.end_run(open.id, RunEnd::Interrupted).await?;
+        }
+        Ok(open)
+    }
 }
 
 /// A run about to begin.
@@ -94,7 +105,7 @@ pub enum RunEnd {
     Stopped,
     /// A step failed.
     Failed,
-    /// It was cut short, and the next daemon closed it.
+    /// It was cut short, and closed before the next one began.
     Interrupted,
 }
 

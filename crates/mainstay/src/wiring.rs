@@ -8,7 +8,7 @@ use engine_process::{Names, ProcessEngine};
 use model::policy::EngineKind;
 use model::{BundleId, ContentDigest};
 use runtime::{SystemClock, Tasks};
-use server::Wiring;
+use server::{OpenEngine, Wiring};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,15 +16,20 @@ use std::sync::Arc;
 const RUN: &str = "/run/mainstay";
 
 /// Everything the daemon needs beside its settings.
-pub async fn of_daemon(kind: EngineKind, places: &Places) -> Result<Wiring, Failure> {
+pub fn of_daemon(kind: EngineKind, places: &Places) -> Result<Wiring, Failure> {
     let clock = SystemClock::shared();
     let tasks = Tasks::new(clock.clone());
     let rng = runtime::Rng::from_system().map_err(|error| Failure::of(&error))?;
-    let engine: Arc<dyn Engine> = match kind {
+    let engine: OpenEngine = match kind {
         EngineKind::Process => {
             let settings = process(&places.state.value, &places.run.value);
-            let opened = ProcessEngine::open(settings, tasks.clone(), clock.clone()).await;
-            Arc::new(opened.map_err(|error| Failure::of(&error))?)
+            let (tasks, clock) = (tasks.clone(), clock.clone());
+            Box::new(move || {
+                Box::pin(async move {
+                    let opened = ProcessEngine::open(settings, tasks, clock).await?;
+                    Ok(Arc::new(opened) as Arc<dyn Engine>)
+                })
+            })
         }
         EngineKind::Docker | EngineKind::Swarm | EngineKind::Kubernetes | EngineKind::Ecs => {
             return Err(

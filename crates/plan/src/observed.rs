@@ -4,7 +4,7 @@ use crate::step::Generation;
 use jiff::Timestamp;
 use model::project::Role;
 use model::stack::Subnet;
-use model::{BundleId, NetworkName, ReleaseNumber, ReplicaId, SpecHash, VolumeName};
+use model::{BundleId, NetworkName, ReleaseNumber, ReplicaId, ServiceName, SpecHash, VolumeName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -21,6 +21,18 @@ pub struct Observed {
     pub health: BTreeMap<ReplicaId, Health>,
     /// What the edge tells.
     pub edge: Known<Routing>,
+    /// Jobs that have done their work, by name and hash of their template, whether or not their replicas are still
+    /// there: those do not outlive the machine's next start.
+    pub completed: BTreeMap<(ServiceName, SpecHash), Completed>,
+}
+
+/// A job that has done its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completed {
+    /// So many of its replicas exited with 0.
+    pub replicas: u32,
+    /// When that was seen.
+    pub at: Timestamp,
 }
 
 impl Observed {
@@ -28,6 +40,14 @@ impl Observed {
     pub fn is_ready(&self, id: &ReplicaId) -> bool {
         let running = self.placed.replicas.get(id).is_some_and(|r| matches!(r.phase, Phase::Running { .. }));
         running && self.health.get(id) == Some(&Health::Ready)
+    }
+
+    /// How many replicas of a job with this template are known to have done their work, of those that were not asked to
+    /// be run again since.
+    pub fn n_completed(&self, job: &ServiceName, hash: SpecHash, asked_again: Option<Timestamp>) -> u32 {
+        let done = self.completed.get(&(job.clone(), hash));
+        let counts = |done: &&Completed| asked_again.is_none_or(|asked| asked <= done.at);
+        done.filter(counts).map_or(0, |done| done.replicas)
     }
 
     /// Whether the replica gets traffic; unknown counts as yes, which is the careful side before a stop.

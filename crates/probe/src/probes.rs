@@ -143,6 +143,11 @@ impl Probes {
         replicas.map(|(id, entry)| (id.clone(), entry.seen.health().clone())).collect()
     }
 
+    /// How a replica is watched now.
+    pub fn watched(&self, stack: &StackId, id: &ReplicaId) -> Option<Watch> {
+        Some(self.shared.watched().get(stack)?.get(id)?.watch.clone())
+    }
+
     /// What is known of one replica.
     pub fn observation(&self, stack: &StackId, id: &ReplicaId) -> Option<Observation> {
         Some(self.shared.watched().get(stack)?.get(id)?.seen.observation())

@@ -361,7 +361,7 @@ fn ended<E: Ending>(task: &Arc<str>, result: Result<E, Panicked>) -> Result<(), 
 }
 
 /// Polls `future` and turns a panic into an error.
-async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
+pub async fn caught<F: Future>(future: F) -> Result<F::Output, Panicked> {
     let mut future = pin!(future);
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,

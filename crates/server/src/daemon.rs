@@ -3,37 +3,34 @@
 use crate::api::ApiError;
 use crate::api::bundle::NewBundle;
 use crate::api::event::Event;
-use crate::api::release::ReleaseView;
+use crate::api::plan::PlanView;
+use crate::api::release::{Accepted, ReleaseRequest, ReleaseView};
 use crate::api::status::Version;
 use crate::logs::Source;
 use crate::settings::Settings;
 use crate::stack::actor::Actor;
-use crate::stack::record::{Record, Running, Wanted};
-use crate::stack::runs::Runs;
+use crate::stack::course::Course;
 use crate::stack::world::World;
-use crate::stack::{Handle, settle};
+use crate::stack::{Handle, refuser};
 use async_trait::async_trait;
 use axum::body::Body;
 use edge::control::Stats;
 use engine::Engine;
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
-use model::stack::Stack;
 use model::{BundleId, ReplicaId, StackId};
 use runtime::{Clock, OnError, Tasks};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// User numbers of stacks begin here and are given out in blocks of 65,536: beyond every range that Debian,
-/// systemd and container engines use by default (subordinate ids end at 600,100,000 on a machine with 9,000 users).
-const FIRST_UID: u32 = 0x4000_0000;
-
 /// What all requests share.
 pub struct Daemon {
     settings: Settings,
     world: Arc<World>,
     handles: Mutex<BTreeMap<StackId, Handle>>,
+    /// Held while the first order of a new stack is taken.
+    making: tokio::sync::Mutex<()>,
     started: Timestamp,
 }
 
@@ -41,7 +38,7 @@ impl Daemon {
     /// A daemon without stacks.
     pub fn new(settings: Settings, world: Arc<World>) -> Self {
         let started = world.clock.now();
-        Self { settings, world, handles: Mutex::default(), started }
+        Self { settings, world, handles: Mutex::default(), making: tokio::sync::Mutex::default(), started }
     }
 
     /// The machine.
@@ -88,51 +85,50 @@ impl Daemon {
         handles.get(id).cloned().ok_or_else(missing)
     }
 
-    /// One stack, made if it is not there.
-    pub async fn stack_or_new(&self, id: &StackId) -> Result<Handle, ApiError> {
-        if let Ok(handle) = self.stack(id) {
-            return Ok(handle);
+    /// What a release of `bundle` would do; of a stack that is not there yet, too, and nothing of it is there afterwards.
+    pub async fn plan(&self, id: &StackId, bundle: BundleId) -> Result<PlanView, ApiError> {
+        match self.stack(id) {
+            Ok(handle) => handle.plan(bundle).await,
+            Err(_) => self.new_actor(id).await?.plan(bundle).await,
         }
-        let record = self.world.new_record(id, FIRST_UID).await?;
-        Ok(self.start(id.clone(), record, None, None))
     }
 
-    /// Starts the actor of a stack, if it has none.
-    pub fn start(&self, id: StackId, record: Record, wanted: Option<Arc<Stack>>, good: Option<Arc<Stack>>) -> Handle {
-        let mut handles = self.handles();
-        if let Some(handle) = handles.get(&id) {
-            return handle.clone();
+    /// Runs a bundle. A stack that is not there is made by this, unless the order is refused.
+    pub async fn release(&self, id: &StackId, request: ReleaseRequest, actor: String) -> Result<Accepted, ApiError> {
+        let making = self.making.lock().await;
+        if let Ok(handle) = self.stack(id) {
+            drop(making);
+            return handle.release(request, actor).await;
         }
-        let runs = Arc::new(Runs::default());
-        let (handle, orders) = Handle::new(id.clone(), runs.clone());
-        let actor = Actor::new(id.clone(), self.world.clone(), record, wanted, good, runs);
+        let mut first = self.new_actor(id).await?;
+        let accepted = first.release(request, actor).await?;
+        self.start(first);
+        Ok(accepted)
+    }
+
+    async fn new_actor(&self, id: &StackId) -> Result<Actor, ApiError> {
+        let course = Course { record: self.world.new_record(id).await?, wanted: None, good: None };
+        Ok(Actor::new(id.clone(), self.world.clone(), course, None, Arc::default()))
+    }
+
+    /// Starts the actor of a stack.
+    pub fn start(&self, actor: Actor) {
+        let (id, runs) = (actor.id().clone(), actor.runs().clone());
+        let (handle, orders) = Handle::new(id.clone(), runs);
         self.world.tasks.spawn(&format!("stack {id}"), OnError::StopProcess, move |stop| async move {
             actor.run(orders, stop).await;
         });
-        handles.insert(id, handle.clone());
-        handle
+        self.handles().insert(id, handle);
     }
 
-    /// Settles what a record wants and what it falls back to.
-    pub async fn settle(
-        &self,
-        id: &StackId,
-        record: &Record,
-    ) -> Result<(Option<Arc<Stack>>, Option<Arc<Stack>>), ApiError> {
-        let wanted = match &record.wanted {
-            Wanted::Up(running) => Some(self.settled(id, running, record).await?),
-            Wanted::Down(_) => None,
-        };
-        let good = match &record.good {
-            Some(good) if record.release() == Some(good) => wanted.clone(),
-            Some(good) => Some(self.settled(id, good, record).await?),
-            None => None,
-        };
-        Ok((wanted, good))
-    }
-
-    async fn settled(&self, id: &StackId, running: &Running, record: &Record) -> Result<Arc<Stack>, ApiError> {
-        settle::settle(&self.world, id, running, record).await.map(|(stack, _)| Arc::new(stack))
+    /// Has every order for a stack refused, because its record cannot be read.
+    pub fn refuse(&self, id: StackId, why: String) {
+        let (handle, orders) = Handle::new(id.clone(), Arc::default());
+        let stack = id.clone();
+        self.world.tasks.spawn(&format!("stack {id}"), OnError::StopProcess, move |stop| async move {
+            refuser::refuse(stack, why, orders, stop).await;
+        });
+        self.handles().insert(id, handle);
     }
 
     /// The daemon itself.

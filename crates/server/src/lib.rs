@@ -9,6 +9,7 @@ mod commands;
 pub mod daemon;
 mod edge_link;
 mod exec;
+mod housekeeping;
 pub mod http;
 mod logs;
 pub mod openapi;
@@ -21,7 +22,7 @@ mod testing;
 mod view;
 
 pub use settings::{SOCKET, Settings};
-pub use start::{ServeError, Wiring, serve};
+pub use start::{OpenEngine, ServeError, Wiring, serve};
 
 use api::ApiError;
 pub use runtime::tasks::chain;

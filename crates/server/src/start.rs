@@ -1,31 +1,35 @@
 //! The life of the daemon: lock, open, find the edge, take up every stack, serve, stop.
 
+use crate::api::ApiError;
 use crate::commands::Commands;
 use crate::daemon::Daemon;
 use crate::edge_link::hub::{Hub, Remembered};
 use crate::edge_link::process::{LaunchError, Launcher};
-use crate::edge_link::table::{Ground, Memo, StackRouting};
-use crate::http;
+use crate::edge_link::table::{Ground, StackRouting};
 use crate::settings::Settings;
+use crate::stack::actor::Actor;
+use crate::stack::course::Course;
 use crate::stack::world::World;
 use crate::stack::{blobs, one_off};
+use crate::{housekeeping, http};
 use engine::Engine;
+use futures_util::future::BoxFuture;
+use model::StackId;
 use model::stack::Stack;
-use model::{ReplicaId, StackId};
 use plan::Observed;
 use plan::observed::Health;
 use probe::Probes;
-use runtime::files::{self, FileError};
+use runtime::files::{self, FileError, LockError};
 use runtime::sockets::{self, ListenError};
 use runtime::tasks::Backoff;
-use runtime::{CancellationToken, Clock, OnError, Rng, Signals, Tasks};
-use std::collections::{BTreeMap, BTreeSet};
+use runtime::{BoxError, CancellationToken, Clock, OnError, Rng, Signals, Tasks};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use store::bundles::BundleError;
 use store::{Bundles, NewEvent, Store, StoreError};
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// How long a shutdown may take before it is cut short.
 const SHUTDOWN: Duration = Duration::from_secs(10);
@@ -36,10 +40,13 @@ const EVENTS: usize = 4096;
 /// How long the first answers of probes are waited for after an adoption.
 const FIRST_ANSWERS: Duration = Duration::from_secs(3);
 
+/// Opens an engine.
+pub type OpenEngine = Box<dyn FnOnce() -> BoxFuture<'static, Result<Arc<dyn Engine>, BoxError>> + Send>;
+
 /// What the binary picks for the daemon.
 pub struct Wiring {
-    /// Where replicas run.
-    pub engine: Arc<dyn Engine>,
+    /// Opens the place where replicas run; called once the folders are ours alone.
+    pub engine: OpenEngine,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Tasks; their end is the daemon's.
@@ -57,6 +64,15 @@ pub enum ServeError {
     /// The state could not be opened.
     #[error("could not open the state")]
     Store(#[source] StoreError),
+    /// Another daemon works in this run folder.
+    #[error("the run folder is in use")]
+    InUse(#[source] LockError),
+    /// The engine could not be opened.
+    #[error("could not open the engine")]
+    Engine(#[source] BoxError),
+    /// What is wanted of the stacks could not be read.
+    #[error("could not read the stacks")]
+    Stacks(#[source] ApiError),
     /// The bundles could not be opened.
     #[error("could not open the bundles")]
     Bundles(#[source] BundleError),
@@ -83,6 +99,8 @@ impl ServeError {
         match self {
             Self::Folder(error) => error.cure().map(str::to_owned),
             Self::Store(error) => error.cure(),
+            Self::InUse(_) => Some("stop the other daemon, or choose other folders with `--state` and `--run`".into()),
+            Self::Stacks(error) => error.help.clone(),
             Self::Bundles(error) => error.cure(),
             _ => None,
         }
@@ -93,13 +111,15 @@ impl ServeError {
 pub async fn serve(settings: Settings, wiring: Wiring) -> Result<(), ServeError> {
     // Everybody in the group may reach the socket; the folders beside it stay ours.
     files::create_dir(&settings.run, 0o755).map_err(ServeError::Folder)?;
+    let owner = format!("mainstay daemon, process {}", rustix::process::getpid().as_raw_nonzero());
+    // Before anything in it is touched: another daemon's edge answers there.
+    let _run = files::lock(&settings.run.join("lock"), &owner).map_err(|error| match error {
+        LockError::File(error) => ServeError::Folder(error),
+        held => ServeError::InUse(held),
+    })?;
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let tasks = wiring.tasks.clone();
-    let (daemon, keepers) = prepare(&settings, wiring).await?;
-    let daemon = Arc::new(daemon);
-    let memos = daemon.world().hub.connect().await.map_err(ServeError::Edge)?;
-    adopt(&daemon, memos).await;
-    spawn_watchers(&daemon);
+    let (daemon, keepers) = begin(&settings, wiring, &owner).await?;
     let listener = sockets::listen_unix(&settings.socket(), 0o660, crate::http::group()).map_err(ServeError::Socket)?;
     listener.set_nonblocking(true).map_err(ServeError::Serve)?;
     let listener = UnixListener::from_std(listener).map_err(ServeError::Serve)?;
@@ -127,17 +147,35 @@ pub async fn serve(settings: Settings, wiring: Wiring) -> Result<(), ServeError>
 
 /// What outlives the other tasks, so that what they hand in last is still written.
 pub(crate) struct Keepers {
-    store: Tasks,
-    events: Tasks,
+    pub(crate) store: Tasks,
+    pub(crate) events: Tasks,
+}
+
+/// Everything but the API: opens, finds the edge, takes up every stack.
+pub(crate) async fn begin(
+    settings: &Settings,
+    wiring: Wiring,
+    owner: &str,
+) -> Result<(Arc<Daemon>, Keepers), ServeError> {
+    let (daemon, keepers) = prepare(settings, wiring, owner).await?;
+    let daemon = Arc::new(daemon);
+    let found = daemon.world().hub.connect().await.map_err(ServeError::Edge)?;
+    adopt(&daemon, found).await.map_err(ServeError::Stacks)?;
+    spawn_watchers(&daemon);
+    housekeeping::spawn(&daemon);
+    Ok((daemon, keepers))
 }
 
 /// A daemon that serves nothing yet, and has neither an edge nor stacks.
-pub(crate) async fn prepare(settings: &Settings, wiring: Wiring) -> Result<(Daemon, Keepers), ServeError> {
+pub(crate) async fn prepare(settings: &Settings, wiring: Wiring, owner: &str) -> Result<(Daemon, Keepers), ServeError> {
     let Wiring { engine, clock, tasks, rng } = wiring;
     let keeper = Tasks::new(clock.clone());
-    let owner = format!("mainstay daemon, process {}", rustix::process::getpid().as_raw_nonzero());
-    let opened = Store::open(&settings.state, &owner, &keeper, &rng).await.map_err(ServeError::Store)?;
-    files::create_dir(&settings.logs(), 0o700).map_err(ServeError::Folder)?;
+    // The state first: whoever does not get its lock has touched nothing.
+    let opened = Store::open(&settings.state, owner, &keeper, &rng).await.map_err(ServeError::Store)?;
+    for (folder, mode) in [(settings.logs(), 0o700), (settings.state.join("volumes"), 0o711)] {
+        files::create_dir(&folder, mode).map_err(ServeError::Folder)?;
+    }
+    let engine = engine().await.map_err(ServeError::Engine)?;
     let bundles = Bundles::open(&settings.state, opened.keys.clone()).map_err(ServeError::Bundles)?;
     let launcher = Launcher {
         program: settings.program.clone(),
@@ -167,6 +205,7 @@ pub(crate) async fn prepare(settings: &Settings, wiring: Wiring) -> Result<(Daem
         http_port: settings.http.port(),
         events,
         pulse: watch::Sender::new(0),
+        tidy: Notify::new(),
     };
     Ok((Daemon::new(settings.clone(), Arc::new(world)), Keepers { store: keeper, events: scribe }))
 }
@@ -191,38 +230,41 @@ async fn write_events(store: Store, mut events: mpsc::Receiver<(Option<StackId>,
 /// Takes up every stack that an earlier daemon left.
 ///
 /// All of them before the first actor runs: the edge is given one table for all, and a stack that were missing
-/// in it would be cut off.
-async fn adopt(daemon: &Arc<Daemon>, memos: BTreeMap<StackId, Remembered>) {
+/// in it would be cut off. What cannot be read is refused orders and served on as it was.
+async fn adopt(daemon: &Arc<Daemon>, mut found: BTreeMap<StackId, Remembered>) -> Result<(), ApiError> {
     let world = daemon.world();
-    let records = match world.records().await {
-        Ok(records) => records,
-        Err(error) => {
-            tracing::error!(error = error.message, "could not read the stacks");
-            return;
-        }
-    };
-    let mut found = Vec::new();
-    for (id, record) in records {
+    let mut actors = Vec::new();
+    let mut restored = Vec::new();
+    for (id, record) in world.records().await? {
         sweep(world, &id).await;
-        match daemon.settle(&id, &record).await {
-            Ok((wanted, good)) => found.push((id, record, wanted, good)),
-            Err(error) => world.event(&id, "stack", "stack.unreadable", "mainstay", error.message),
+        let (course, why) = match record {
+            Ok(record) => Course::of(world, &id, record).await,
+            Err(why) => {
+                world.event(&id, "stack", "stack.unreadable", "mainstay", format!("its record cannot be read: {why}"));
+                daemon.refuse(id, why);
+                continue;
+            }
+        };
+        if let Some(why) = &why {
+            world.event(&id, "stack", "stack.unreadable", "mainstay", why.message.clone());
         }
+        if let Some(found) = found.remove(&id) {
+            restored.push((id.clone(), found, course.wanted.clone(), course.good.clone()));
+        }
+        actors.push(Actor::new(id, world.clone(), course, why, Arc::default()));
     }
-    for (id, _, wanted, good) in &found {
-        if let Some((memo, ready)) = memos.get(id) {
-            let have = look_first(world, id, wanted.as_deref()).await;
-            world.hub.restore(id, restore(memo, ready, [wanted, good], have)).await;
-        }
+    restored.extend(found.into_iter().map(|(id, found)| (id, found, None, None)));
+    for (id, found, wanted, good) in restored {
+        let have = look_first(world, &id, wanted.as_deref(), good.as_deref()).await;
+        world.hub.restore(&id, restore(found, [&wanted, &good], have)).await;
     }
     match world.hub.renew().await {
         Ok(true) => world.event_of_daemon("edge.renewed", "an edge of another version was replaced".into()),
         Ok(false) => {}
         Err(error) => world.event_of_daemon("edge.old", crate::chain(&error)),
     }
-    for (id, record, wanted, good) in found {
-        daemon.start(id, record, wanted, good);
-    }
+    actors.into_iter().for_each(|actor| daemon.start(actor));
+    Ok(())
 }
 
 /// Removes what sessions of `run` left that ended with the daemon.
@@ -238,9 +280,11 @@ async fn sweep(world: &World, id: &StackId) {
 }
 
 /// Asks every replica once before anything is decided about it.
-async fn look_first(world: &World, id: &StackId, wanted: Option<&Stack>) -> Observed {
-    match world.observe(id, wanted).await {
+async fn look_first(world: &World, id: &StackId, wanted: Option<&Stack>, good: Option<&Stack>) -> Observed {
+    match world.observe(id, wanted.or(good)).await {
+        Ok(have) if wanted.or(good).is_none() => have,
         Ok(have) => {
+            world.watch(id, &have.placed, wanted, good);
             if !world.probes.all_asked(id, FIRST_ANSWERS).await {
                 tracing::warn!(stack = %id, "some probes have not answered yet");
             }
@@ -253,13 +297,14 @@ async fn look_first(world: &World, id: &StackId, wanted: Option<&Stack>) -> Obse
     }
 }
 
-fn restore(memo: &Memo, ready: &BTreeSet<ReplicaId>, stacks: [&Option<Arc<Stack>>; 2], have: Observed) -> StackRouting {
+fn restore(found: Remembered, stacks: [&Option<Arc<Stack>>; 2], have: Observed) -> StackRouting {
+    let Remembered { memo, ready, served } = found;
     let of = |release: Option<u64>| stacks.into_iter().flatten().find(|stack| Some(stack.release.0) == release);
     let hash = memo.hash.as_ref().and_then(|hash| hash.parse().ok());
     // By its hash first: a release that routes as the one before it settles nothing, so the edge remembers the number
     // of a release that may be neither wanted nor the last good one.
     let same = |stack: &&Arc<Stack>| hash == Some(plan::routing::routing_hash(stack));
-    let settled = stacks.into_iter().flatten().find(same).or_else(|| of(memo.release));
+    let settled = stacks.into_iter().flatten().find(same).or_else(|| of(memo.release)).cloned().zip(hash);
     let not_ready = || Health::Unready("not ready before the daemon came back".into());
     let health = have
         .placed
@@ -267,7 +312,8 @@ fn restore(memo: &Memo, ready: &BTreeSet<ReplicaId>, stacks: [&Option<Arc<Stack>
         .keys()
         .map(|id| (id.clone(), if ready.contains(id) { Health::Ready } else { not_ready() }));
     StackRouting {
-        settled: settled.cloned().zip(hash),
+        kept: settled.is_none().then_some(served),
+        settled,
         opened: of(memo.opened).cloned(),
         routed: memo.routed.iter().filter_map(|id| id.parse().ok()).collect(),
         health: health.collect(),

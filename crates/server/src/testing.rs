@@ -8,14 +8,16 @@ use std::time::Duration;
 
 /// The project settled as release 1.
 pub fn stack(project: &Project) -> Stack {
-    let allocation = plan::allocate(project, &plan::Allocation::default(), &[]).expect("there is room");
+    let allocation = plan::allocate(project, &plan::Allocation::default(), &plan::allocate::InUse::default())
+        .expect("there is room");
     let terms = plan::Terms {
         release: model::ReleaseNumber(1),
         bundle: "ab".repeat(32).parse().expect("legal"),
         uid_base: 100_000,
         key: model::fingerprint::HashKey([7; 32]),
     };
-    plan::settle_stack(project, &allocation, &terms, &|_| None).expect("nothing comes from the bundle")
+    let content = |path: &str| Some(model::ContentDigest::of(path.as_bytes()));
+    plan::settle_stack(project, &allocation, &terms, &content).expect("everything is in the bundle")
 }
 
 /// A replica in this phase.

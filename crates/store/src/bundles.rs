@@ -71,10 +71,10 @@ impl Bundles {
     }
 
     /// Makes a bundle of blobs that are here and a declaration, which is sealed. The same again is the same
-    /// bundle. Blocks.
+    /// bundle, used `now`. Blocks.
     ///
     /// Errors: a path that leaves the bundle or is there twice, a blob that is missing or of another size.
-    pub fn create(&self, declaration: &Secret, files: Vec<File>) -> Result<BundleId, BundleError> {
+    pub fn create(&self, declaration: &Secret, files: Vec<File>, now: Timestamp) -> Result<BundleId, BundleError> {
         let digest = blake3::keyed_hash(&self.shared.keys.hash_key().0, declaration.reveal());
         let manifest = Manifest::new(ContentDigest(*digest.as_bytes()), files)?;
         let _working = self.working();
@@ -90,6 +90,7 @@ impl Bundles {
         let (id, text) = manifest.canonical();
         let path = self.manifest_path(&id);
         if files::metadata(&path)?.is_some() {
+            files::mark_used(&path, now.into())?;
             return Ok(id);
         }
         // The manifest last: a bundle is there when its manifest is.

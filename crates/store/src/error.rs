@@ -119,6 +119,14 @@ impl StoreError {
     /// Puts what SQLite said into our words; `path` is the state file.
     pub(crate) fn sql(doing: &'static str, path: &std::path::Path, source: Arc<rusqlite::Error>) -> Self {
         use rusqlite::ErrorCode::{DiskFull, ReadOnly};
+        if crate::open::is_damage(&source) {
+            return match crate::open::damaged(path, source.to_string()) {
+                Self::Damaged { path, found, cure } => {
+                    Self::Damaged { path, found, cure: format!("stop the daemon, then {cure}") }
+                }
+                other => other,
+            };
+        }
         match source.sqlite_error_code() {
             Some(DiskFull) => Self::Full { doing, path: path.to_owned() },
             Some(ReadOnly) => Self::ReadOnly { doing, path: path.to_owned() },
@@ -129,7 +137,9 @@ impl StoreError {
     /// What to do about it, one imperative sentence, when there is something to say.
     pub fn cure(&self) -> Option<String> {
         match self {
-            Self::InUse(_) => Some("stop the other daemon, or choose another folder with `--state`".to_owned()),
+            Self::InUse(_) => {
+                Some("stop the other daemon, or choose other folders with `--state` and `--run`".to_owned())
+            }
             Self::Folder(error) => error.cure().map(str::to_owned),
             Self::Key(error) => Some(error.cure()),
             Self::Damaged { cure, .. } => Some(cure.clone()),

@@ -21,6 +21,7 @@ pub use follow::Follow;
 pub use open::{Copied, Opened};
 pub use seal::{Keys, SealError};
 pub use tables::Tx;
+pub use tables::completions::Completion;
 pub use tables::events::{Event, EventId, EventQuery, NewEvent};
 pub use tables::journal::{NewRun, OpenRun, Run, RunEnd, RunId, Step, StepEnd};
 pub use tables::releases::{NewRelease, Release, ReleaseState};

@@ -16,11 +16,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 /// Numbered, append-only: a landed one is never edited.
-static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(include_str!("../migrations/0001-begin.sql"))]));
+static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
+    Migrations::new(vec![
+        M::up(include_str!("../migrations/0001-begin.sql")),
+        M::up(include_str!("../migrations/0002-completions.sql")),
+    ])
+});
 
 /// The schema this version writes.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 /// An open state folder.
 #[derive(Debug)]
@@ -63,6 +67,9 @@ fn open(state: &Path, owner: &str, rng: &Rng) -> Result<(Connection, Lock, Keys,
     })?;
     let path = state.join("state.db");
     let is_new = files::metadata(&path)?.is_none();
+    if is_new && let Some(left) = left_behind(&path)? {
+        return Err(damaged(&path, format!("it is missing, and `{}` beside it is not", left.display())));
+    }
     // The key before the file: a state file without a key is a loss, a key without a state file is nothing.
     let keys = Keys::open(&state.join("secrets"), is_new, rng).map_err(StoreError::Key)?;
     if is_new {
@@ -70,6 +77,19 @@ fn open(state: &Path, owner: &str, rng: &Rng) -> Result<(Connection, Lock, Keys,
     }
     let connection = connect(&path)?;
     Ok((connection, lock, keys, is_new))
+}
+
+/// What only lies there when there was a state file: then one that is not there was lost, and is not made anew.
+fn left_behind(path: &Path) -> Result<Option<PathBuf>, StoreError> {
+    for name in ["state.db-wal", "state.db.copy"] {
+        let beside = path.with_file_name(name);
+        if files::metadata(&beside)?.is_some() {
+            return Ok(Some(beside));
+        }
+    }
+    let manifests = path.with_file_name("bundles").join("manifests");
+    let has_bundles = files::metadata(&manifests)?.is_some() && !files::list(&manifests)?.is_empty();
+    Ok(has_bundles.then_some(manifests))
 }
 
 /// Makes the file beside its place and renames it, so that a state file is complete or not there: one of no
@@ -132,11 +152,12 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     })
 }
 
-fn is_damage(error: &rusqlite::Error) -> bool {
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-fn damaged(path: &Path, found: String) -> StoreError {
+/// The error for a state file that is not what it was, with the way on.
+pub(crate) fn damaged(path: &Path, found: String) -> StoreError {
     let (file, folder) = (path.display(), path.with_file_name("damaged"));
     // With its write-ahead log, which would be worked into whatever takes its place.
     let aside = format!("mkdir {0} && mv {file}* {0}", folder.display());
@@ -147,10 +168,16 @@ fn damaged(path: &Path, found: String) -> StoreError {
             let back = format!("cp {} {file}", folder.join("state.db.copy").display());
             format!("put the automatic copy{made} in its place: `{aside} && {back}`")
         }
-        _ => format!(
-            "put a backup of it in its place, or begin with an empty one (what runs goes on and is adopted by the \
-             next `up`): `{aside}`"
-        ),
+        _ => {
+            // Bundles without a state file are as much a sign of a loss as the rest.
+            let bundles = path.with_file_name("bundles");
+            let bundles = format!("mv {} {}", bundles.display(), folder.display());
+            format!(
+                "put a backup of it in its place, or begin with an empty one (what runs goes on \
+                 and is adopted by the next `up`): `mkdir -p {0}; mv {file}* {0}; {bundles}`",
+                folder.display()
+            )
+        }
     };
     StoreError::Damaged { path: path.to_owned(), found, cure }
 }

@@ -1,5 +1,6 @@
 //! The tables, as operations of one transaction.
 
+pub mod completions;
 pub mod events;
 pub mod journal;
 pub mod releases;

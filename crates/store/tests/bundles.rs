@@ -36,7 +36,7 @@ fn file(path: &str, content: &[u8], mode: u32) -> File {
 
 fn create(bundles: &Bundles, files: &[(&str, &[u8], u32)]) -> Result<BundleId, BundleError> {
     let declaration = Secret::new("services: {api: {environment: {PASSWORD: hunter2}}}");
-    bundles.create(&declaration, files.iter().map(|(path, content, mode)| file(path, content, *mode)).collect())
+    bundles.create(&declaration, files.iter().map(|(path, content, mode)| file(path, content, *mode)).collect(), now())
 }
 
 fn now() -> Timestamp {
@@ -77,7 +77,7 @@ fn the_same_again_is_the_same_bundle_and_another_declaration_another() {
     let dir = tempfile::tempdir().unwrap();
     let (bundles, id) = site(dir.path());
     assert_eq!(create(&bundles, SITE).unwrap(), id);
-    let other = bundles.create(&Secret::new("other"), vec![file("bin/api", b"program", 0o755)]).unwrap();
+    let other = bundles.create(&Secret::new("other"), vec![file("bin/api", b"program", 0o755)], now()).unwrap();
     assert_ne!(other, id);
     assert_eq!(bundles.declaration(&other).unwrap().reveal(), b"other");
     assert_eq!(self::bundles(dir.path()).manifest(&id).unwrap().files().count(), 3, "it is there after a restart");
@@ -116,7 +116,7 @@ fn what_was_not_sent_or_is_something_else_is_refused() {
     let error = create(&bundles, &[("a", b"other", 0o644)]).unwrap_err();
     assert!(matches!(error, BundleError::NoSuchBlob { .. }) && error.is_senders_fault());
     let wrong = File { size: 4, ..file("a", b"abc", 0o644) };
-    let error = bundles.create(&Secret::new(""), vec![wrong]).unwrap_err();
+    let error = bundles.create(&Secret::new(""), vec![wrong], now()).unwrap_err();
     assert_eq!(error.to_string(), "`a` has 3 bytes, the manifest says 4");
     let mut lie = bundles.begin_blob(ContentDigest::of(b"honest"), 100).unwrap();
     lie.append(b"a lie").unwrap();
@@ -157,18 +157,24 @@ fn a_collection_takes_what_nobody_needs_and_leaves_what_was_just_sent() {
     let (tree, gone) = (bundles.materialize(&kept).unwrap(), bundles.materialize(&old).unwrap());
     let keep = BTreeSet::from([kept.clone()]);
     let fresh = bundles.collect(&keep, now()).unwrap();
-    assert_eq!((fresh.bundles, fresh.blobs), (1, 0), "the contents may be meant for a bundle to come");
-    assert!(!gone.exists());
+    assert_eq!((fresh.bundles, fresh.blobs), (0, 0), "it may be about to be released");
     let days_later = now() + Duration::from_secs(3 * 86_400);
     // Somebody has just asked whether it is here.
     assert!(bundles.missing(&[ContentDigest::of(b"old")], days_later).unwrap().is_empty());
-    assert_eq!(bundles.collect(&keep, days_later).unwrap().blobs, 0);
+    let later = bundles.collect(&keep, days_later).unwrap();
+    assert_eq!((later.bundles, later.blobs), (1, 0), "the contents may be meant for a bundle to come");
+    assert!(!gone.exists());
     let collected = bundles.collect(&keep, days_later + Duration::from_secs(2 * 86_400)).unwrap();
     assert_eq!((collected.bundles, collected.blobs, collected.bytes), (0, 1, 3));
     assert_eq!(fs::read(tree.join("bin/api")).unwrap(), b"program");
     fs::remove_dir_all(&tree).unwrap();
     bundles.materialize(&kept).expect("all its contents are there");
     assert!(matches!(bundles.manifest(&old), Err(BundleError::NoSuchBundle(_))));
+}
+
+fn blobs(state: &Path) -> Vec<std::path::PathBuf> {
+    let folders = fs::read_dir(state.join("bundles/blobs")).expect("it is there").map(|entry| entry.unwrap().path());
+    folders.flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]
@@ -180,8 +186,11 @@ fn what_a_crash_left_half_made_is_swept_up() {
     fs::create_dir_all(half.join("bin")).unwrap();
     let orphan = dir.path().join("bundles/manifests").join(format!("{}.sealed", "00".repeat(32)));
     fs::write(&orphan, "").unwrap();
+    let blob = blobs(dir.path()).into_iter().next().expect("it has contents");
+    let upload = blob.with_file_name(".tmp-17-0");
+    fs::write(&upload, "half").unwrap();
     let again = self::bundles(dir.path());
-    assert!(!half.exists() && !orphan.exists() && tree.exists());
+    assert!(!half.exists() && !orphan.exists() && !upload.exists() && tree.exists() && blob.exists());
     assert_eq!(again.all().unwrap(), [id]);
 }
 

@@ -159,3 +159,46 @@ async fn a_read_only_folder_is_told() {
     assert!(matches!(&error, StoreError::Folder(file) if file.is_read_only()), "{error:?}");
     assert!(error.cure().expect("there is one").starts_with("mount that file system writable"));
 }
+
+#[tokio::test]
+async fn a_state_file_that_is_missing_beside_what_it_left_is_not_made_anew() {
+    let check = async |what: &str, leave: &dyn Fn(&Path)| {
+        let dir = left_behind().await;
+        let path = state_file(dir.path());
+        fs::copy(&path, dir.path().join("keep")).unwrap();
+        for name in ["state.db", "state.db-wal", "state.db-shm"] {
+            drop(fs::remove_file(dir.path().join(name)));
+        }
+        leave(dir.path());
+        let error = open(dir.path()).await.expect_err(what);
+        assert!(matches!(error, StoreError::Damaged { .. }), "{what}: {error:?}");
+        assert!(error.to_string().contains("it is missing"), "{what}: {error}");
+        assert!(!path.exists(), "{what}");
+        let cure = error.cure().expect("there is one");
+        let command = cure.split('`').filter(|part| part.starts_with("mkdir")).next_back().expect("a command");
+        assert!(std::process::Command::new("sh").args(["-c", command]).status().is_ok(), "{command}");
+        open(dir.path()).await.expect("the cure works as written");
+    };
+    check("its log", &|dir| fs::write(dir.join("state.db-wal"), "log").unwrap()).await;
+    check("its copy", &|dir| drop(fs::copy(dir.join("keep"), dir.join("state.db.copy")).unwrap())).await;
+    check("bundles", &|dir| {
+        fs::create_dir_all(dir.join("bundles/manifests")).unwrap();
+        fs::write(dir.join("bundles/manifests/x.json"), "{}").unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn damage_that_shows_while_it_runs_is_told_with_its_cure() {
+    let dir = left_behind().await;
+    let store = store(dir.path()).await;
+    let bytes = fs::read(state_file(dir.path())).unwrap();
+    fs::write(state_file(dir.path()), vec![0xff; bytes.len()]).unwrap();
+    let error = store.run("read", |tx| tx.newest_events(None, 9)).await.err();
+    let error = match error {
+        Some(error) => error,
+        None => store.copy().await.expect_err("the file is no database any more"),
+    };
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(error.cure().is_some_and(|cure| cure.starts_with("stop the daemon, then put")), "{:?}", error.cure());
+}

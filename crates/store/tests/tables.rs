@@ -5,8 +5,8 @@
 mod scene;
 
 use mainstay_store::{
-    Desire, EventId, EventQuery, NewEvent, NewRelease, NewRun, ReleaseState, RunEnd, StackChange, StepEnd, Store,
-    StoreError,
+    Completion, Desire, EventId, EventQuery, NewEvent, NewRelease, NewRun, ReleaseState, RunEnd, StackChange, StepEnd,
+    Store, StoreError,
 };
 use plan::{Generation, StepId};
 use scene::{BLOCKS, at, stack, store};
@@ -226,4 +226,52 @@ async fn a_stop_writes_what_was_handed_in_and_takes_no_more() {
         assert!(again.run("read", move |tx| tx.setting(&n.to_string())).await.unwrap().is_some(), "{n}");
     }
     assert!(matches!(store.run("late", |tx| tx.last_event()).await, Err(StoreError::Closed { .. })));
+}
+
+#[tokio::test]
+async fn only_the_newest_events_and_runs_are_kept_and_an_open_run_always() {
+    let (_dir, store) = with_shop().await;
+    store
+        .run("fill", |tx| {
+            (0..10).try_for_each(|n| tx.append_event(None, event(&n.to_string())).map(drop))?;
+            for n in 0..6 {
+                let new = NewRun { stack: stack("shop"), basis: Generation(n), digest: "d".into(), text: "p".into() };
+                let run = tx.begin_run(&new, at(1))?;
+                if n < 5 {
+                    tx.end_run(run, RunEnd::Complete, at(2))?;
+                }
+            }
+            assert_eq!(tx.forget_events(at(-1), 4)?, 6);
+            assert_eq!(tx.forget_runs(at(-1), 3)?, 3);
+            assert_eq!(tx.forget_runs(at(1000), 3)?, 2, "old ones go whatever their number");
+            let left = tx.runs(&stack("shop"), 9)?;
+            assert_eq!((left.len(), left[0].ended), (1, None));
+            assert_eq!(
+                tx.newest_events(None, 9)?.iter().map(|e| e.event.text.as_str()).collect::<Vec<_>>(),
+                ["6", "7", "8", "9"]
+            );
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_jobs_have_done_is_kept_by_template_until_it_is_forgotten() {
+    let (_dir, store) = with_shop().await;
+    let done = |hash: u8, second: i64| Completion {
+        service: "migrate".parse().expect("legal"),
+        hash: model::SpecHash::from_digest([hash; 16]),
+        replicas: 1,
+        at: at(second),
+    };
+    let kept = store.run("complete", move |tx| {
+        tx.complete(&stack("shop"), &done(1, 1))?;
+        tx.complete(&stack("shop"), &done(2, 2))?;
+        tx.complete(&stack("shop"), &done(1, 3))?;
+        let kept = tx.completions(&stack("shop"))?;
+        tx.forget_completions(&stack("shop"))?;
+        Ok((kept, tx.completions(&stack("shop"))?, tx.completions(&stack("nobody"))?))
+    });
+    assert_eq!(kept.await.unwrap(), (vec![done(1, 3), done(2, 2)], Vec::new(), Vec::new()));
 }

@@ -83,7 +83,7 @@ async fn before_the_second_release() -> (Rig, Desired) {
 
 /// Carries the second release out until the cut. What came of it, none when it was killed.
 async fn until_cut(rig: &Rig, want: &Desired, cut: Cut, at: u64) -> Option<Result<Outcome, ApplyError>> {
-    rig.close().await;
+    rig.close_interrupted().await;
     let (have, plan) = rig.plan(want).await;
     let knife = Knife { journal: &rig.journal, cut, at, writes: AtomicU64::new(0), killed: Notify::new() };
     tokio::select! {

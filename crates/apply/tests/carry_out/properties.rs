@@ -100,7 +100,7 @@ async fn live(turns: Vec<Turn>, width: usize) {
         if let Some((n, passes)) = turn.fault {
             rig.engine.fail_nth(n, if passes { Retry::Later } else { Retry::Never });
         }
-        rig.close().await;
+        rig.close_interrupted().await;
         let (have, plan) = rig.plan(&want).await;
         rig.journal.fail_after(turn.full_after);
         // Whether it failed is no matter: what is there afterwards must lead on.

@@ -146,11 +146,10 @@ impl Rig {
         apply(task, ports, journal, self, &Impatient, width, &self.stop).await
     }
 
-    /// What the daemon does after every run and every start: closes what is open, and counts on.
-    pub async fn close(&self) {
-        if let Some(open) = self.journal.open_run(&self.stack).await.unwrap() {
-            self.journal.end_run(open.id, mainstay_apply::journal::RunEnd::Interrupted).await.unwrap();
-        }
+    /// What the daemon does before the first plan of every run, whatever became of the one before: closes what was left
+    /// open, and counts on.
+    pub async fn close_interrupted(&self) {
+        self.journal.close_interrupted(&self.stack).await.unwrap();
         let mut state = self.lock();
         state.generation += 1;
         self.journal.set_generation(&self.stack, Generation(state.generation));
@@ -158,8 +157,8 @@ impl Rig {
 
     /// Plans and applies until nothing is left to do; panics when that never comes.
     pub async fn converge(&self, want: &Desired) {
+        self.close_interrupted().await;
         for _ in 0..30 {
-            self.close().await;
             let (mut have, mut plan) = self.plan(want).await;
             if plan.is_empty() && plan.wake_at.is_none() {
                 self.let_probes_speak().await;
@@ -228,7 +227,7 @@ impl State {
         let runs = |id: &ReplicaId| placed.replicas.get(id).is_some_and(|r| matches!(r.phase, Phase::Running { .. }));
         let health = self.health.iter().filter(|(id, _)| runs(id)).map(|(id, h)| (id.clone(), h.clone())).collect();
         let edge = Known::Is(self.routing.clone());
-        Observed { generation: Generation(self.generation), placed, health, edge }
+        Observed { generation: Generation(self.generation), placed, health, edge, completed: Default::default() }
     }
 
     fn watch(&mut self, want: &Desired, have: &Observed) {

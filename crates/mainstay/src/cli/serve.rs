@@ -24,6 +24,8 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
         let _ = rustix::process::setsid();
     }
     raise_open_files();
+    // What is made without a mode of its own is nobody else's to write, whoever started us.
+    let _ = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let places = Places::resolve(args.state.as_deref(), args.run.as_deref(), args.http_port, world)?;
     log(args.log_format, world);
     let settings = server::Settings {
@@ -46,7 +48,7 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
                 tracing::info!(process = old.pid, version = old.version, "the earlier daemon has ended");
             }
         }
-        let wiring = wiring::of_daemon(EngineKind::Process, &places).await?;
+        let wiring = wiring::of_daemon(EngineKind::Process, &places)?;
         server::serve(settings, wiring).await.map_err(|error| {
             let shown = places.state.value.display();
             let place = format!("the state folder is {shown}, from {}", places.state.origin);

@@ -64,3 +64,23 @@ fn a_release_that_never_gets_ready_leaves_the_one_before_it_serving() {
     let deaf = Web { command, ready_within: "3s", ..Web::version("2") };
     check_rolled_back(&hut, &deaf, "not ready after 3s");
 }
+
+#[test]
+fn a_release_that_moves_the_health_path_keeps_the_old_replicas_in_rotation() {
+    fn probed(version: &'static str, probe: &'static str) -> Web<'static> {
+        Web { probe, ..Web::version(version) }
+    }
+    let hut = Hut::up(&probed(
+        "1",
+        "{ http: /health-1, port: 3000, interval: 200ms, timeout: 2s, start_interval: 50ms, start_period: 10s, retries: 1 }",
+    ));
+    let load = crate::load::Load::start(hut.http());
+    hut.declare(&probed("2", "{ http: /health-2, port: 3000, interval: 200ms, timeout: 2s, start_interval: 50ms, start_period: 10s, retries: 1 }").slow("2"));
+    // Looking at what would happen changes nothing either.
+    hut.run(&["plan"]).code(3);
+    load.at_least(100);
+    hut.run(&["up"]).code(0);
+    load.at_least(20);
+    let bodies = load.end().without_failure();
+    assert_eq!(bodies, ["version 1".to_owned(), "version 2".to_owned()].into());
+}

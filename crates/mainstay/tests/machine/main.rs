@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests touch the machine")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod cuts;
 mod deaths;
 mod failures;
 mod hut;

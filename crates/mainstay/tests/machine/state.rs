@@ -32,7 +32,7 @@ fn a_broken_database_is_refused_and_left_as_it_is() {
         let _ = std::fs::remove_file(name);
     }
     let ended = hut.run(&["plan"]).code(1).says("state.db");
-    assert!(ended.err.contains("put a backup of it in its place"), "no cure: {}", ended.err);
+    assert!(ended.err.contains("put the automatic copy"), "no cure: {}", ended.err);
     assert_eq!(std::fs::read(&names[0]).unwrap(), cut, "the file was touched");
     assert_eq!(hut.get().unwrap(), "version 1");
 
@@ -88,6 +88,80 @@ fn a_full_state_folder_is_told_and_what_runs_goes_on() {
     assert_eq!(hut.get().unwrap(), "version 2");
     hut.run(&["down", "--yes"]).code(0);
     drop(hut);
+}
+
+#[test]
+fn a_disk_that_fills_up_in_a_rollout_loses_nothing_and_the_next_release_works() {
+    let hut = Hut::new();
+    let small = Small::mount(&hut.state());
+    hut.declare(&Web::version("1"));
+    hut.run(&["up"]).code(0);
+    hut.declare(&Web::version("2").slow("1"));
+    let up = hut.command(&["up"]).spawn().unwrap();
+    until("a third replica", || hut.replicas().len() == 3);
+    let filler = small.0.join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    std::io::copy(&mut std::io::repeat(7), &mut file).expect_err("full at last");
+    Hut::ended(up, &["up"]);
+    assert!(hut.get().is_ok_and(|body| body.starts_with("version ")));
+    // Its space is free once nobody has it open.
+    drop(file);
+    std::fs::remove_file(&filler).unwrap();
+    hut.declare(&Web::version("3"));
+    hut.run(&["up"]).code(0);
+    assert_eq!(hut.get().unwrap(), "version 3");
+    until("two replicas", || hut.replicas().len() == 2);
+    let releases = hut.json(&["releases"]);
+    assert!(releases.as_array().unwrap().iter().all(|release| release["state"] != "running"), "{releases}");
+    hut.run(&["down", "--yes"]).code(0);
+    drop(hut);
+}
+
+#[test]
+fn a_damaged_bundle_leaves_replicas_and_routes() {
+    let hut = Hut::up(&Web::version("1"));
+    let (replicas, edge) = (hut.replicas(), hut.edge());
+    hut.kill_daemon();
+    let manifests = std::fs::read_dir(hut.state().join("bundles/manifests")).unwrap();
+    let sealed =
+        manifests.map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some_and(|e| e == "sealed"));
+    let sealed = sealed.expect("a declaration");
+    let whole = std::fs::read(&sealed).unwrap();
+    std::fs::write(&sealed, "damaged").unwrap();
+    let load = crate::load::Load::start(hut.http());
+    hut.run(&["plan"]);
+    hut.run(&["restart", "web"]).code(1).says("MS0227");
+    hut.run(&["status"]).says("cannot be read");
+    load.at_least(50);
+    assert_eq!((hut.replicas(), hut.edge()), (replicas.clone(), edge));
+    assert_eq!(crate::hut::get(hut.published()).unwrap(), "version 1");
+    // What is ordered now runs from a bundle that is whole, and takes over without a gap.
+    hut.declare(&Web::version("2"));
+    hut.run(&["up"]).code(0);
+    load.end().without_failure();
+    assert_eq!(hut.get().unwrap(), "version 2");
+    std::fs::write(&sealed, whole).unwrap();
+}
+
+#[test]
+fn a_plan_for_a_stack_that_is_not_there_leaves_nothing() {
+    let hut = Hut::up(&Web::version("1"));
+    hut.run(&["plan", "-e", "development"]).code(0);
+    let before = hut.json(&["status"]);
+    hut.run(&["plan", "-e", "developmnt"]);
+    assert_eq!(hut.json(&["status"])["replicas"], before["replicas"]);
+    hut.run(&["status", "-e", "developmnt"]).code(1);
+}
+
+#[test]
+fn a_second_daemon_on_one_run_folder_touches_nothing() {
+    let hut = Hut::up(&Web::version("1"));
+    let (daemon, edge, replicas) = (hut.daemon(), hut.edge(), hut.replicas());
+    let other = hut.path().join("other-state");
+    hut.run(&["serve", "--state", other.to_str().unwrap()]).code(1).says(&daemon.to_string()).says("--run");
+    assert!(!other.exists(), "its state folder was not even made");
+    assert_eq!((hut.daemon(), hut.edge(), hut.replicas()), (daemon, edge, replicas));
+    assert_eq!(hut.get().unwrap(), "version 1");
 }
 
 #[test]

@@ -34,12 +34,18 @@ pub(super) fn check(
             (condition, _) => condition,
         };
         let mut needed = needed(have, graph, name, condition);
-        let n_runs = n_done(have, name, other) + needed.changes.len();
+        let known = have.n_completed(name, other.hash, want.restart.get(name).copied()) as usize;
+        let n_done = n_done(have, name, other).max(known);
+        let n_runs = n_done + needed.changes.len();
         if condition == Condition::Completed && n_runs < other.replicas as usize {
             // Not all of its runs are waited for: what is waited for does not help.
             needed = Needed::default();
         }
-        let is_reached = is_reached(have, graph, name, other, condition);
+        let is_reached = match condition {
+            Condition::Completed => n_done >= other.replicas as usize,
+            Condition::Started if known > 0 => true,
+            _ => is_reached(have, graph, name, other, condition),
+        };
         judge(have, graph, service, &needed, is_reached, |step, id| {
             let (id, dependency) = (id.clone(), name.clone());
             found.push(Violation::DependencyNotReached { step, id, dependency });
@@ -104,7 +110,7 @@ fn is_reached(have: &Observed, graph: &Graph<'_>, name: &ServiceName, target: &T
             mine.any(|(id, r)| matches!(r.phase, Phase::Running { .. } | Phase::Exited { .. }) && stays(id))
         }
         Condition::Healthy => mine.any(|(id, _)| have.is_ready(id) && stays(id)),
-        Condition::Completed => n_done(have, name, target) >= target.replicas as usize,
+        Condition::Completed => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Jobs: run once per hash of their template.
 //!
-//! Owns when a job runs, again or not at all. A job has no readiness and gets no traffic; it has reached its end when
+//! Owns when a job runs, again or not at all; what is known to be done outlives the replicas that did it. A job has no readiness and gets no traffic; it has reached its end when
 //! as many replicas as wanted have exited with 0. Its earlier runs go before the next one starts, so that two
 //! migrations never run side by side.
 
@@ -14,11 +14,17 @@ use crate::{Action, Reason, StepId};
 use model::ReplicaId;
 
 /// Plans the steps of one job and records its progress in `job`.
-pub(super) fn plan<'a>(job: &mut Service<'_, 'a>, buckets: Buckets<'a>) {
+///
+/// `n_known` of its replicas are known to have done their work; they count even where nothing is left of them.
+pub(super) fn plan<'a>(job: &mut Service<'_, 'a>, mut buckets: Buckets<'a>, n_known: usize) {
     for unknown in &buckets.unknown {
         job.note_unknown(unknown);
     }
-    let n_done = buckets.keep.iter().filter(|seen| is_done(seen)).count();
+    if n_known >= job.target.replicas as usize {
+        buckets.missing = 0;
+        buckets.keep.retain(is_done);
+    }
+    let n_done = buckets.keep.iter().filter(|seen| is_done(seen)).count().max(n_known);
     job.progress.is_completed = n_done >= job.target.replicas as usize;
     job.progress.is_started = n_done > 0;
     for seen in buckets.keep.iter().filter(|seen| !is_done(seen)) {

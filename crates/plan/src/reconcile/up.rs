@@ -157,6 +157,7 @@ impl<'a> Planner<'a> {
             is_direct && seen.replica.addresses != target.addresses
         };
         let buckets = buckets::sort(self.want, name, target, &staying, is_misplaced);
+        let n_known = self.have.n_completed(name, target.hash, self.want.restart.get(name).copied());
         let takes_traffic = routing::takes_traffic(name, target, &self.routed_to);
         let taken = if buckets.missing > 0 { self.taken_slots(name, mine) } else { Vec::new() };
         let mut service = Service {
@@ -184,7 +185,7 @@ impl<'a> Planner<'a> {
         };
         match target.role {
             Role::Service => rollout::plan(&mut service, buckets),
-            Role::Job => job::plan(&mut service, buckets),
+            Role::Job => job::plan(&mut service, buckets, n_known as usize),
         }
         service.progress.settle_for(target.role)
     }

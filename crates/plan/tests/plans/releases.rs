@@ -1,7 +1,13 @@
 //! How a service gets from one version to the next, and to more or fewer replicas.
 
-use crate::notation::check;
+use crate::notation::{check, scene};
+use crate::world::World;
 use expect_test::expect;
+use mainstay_plan::Desired;
+use mainstay_plan::action::{Action, replica};
+use mainstay_plan::desired::Up;
+use mainstay_plan::observed::Completed;
+use model::ServiceName;
 
 #[test]
 fn an_update_starts_before_it_stops() {
@@ -586,4 +592,27 @@ fn a_network_does_not_move_while_the_edge_cannot_drain_who_stands_on_it() {
             -- edge: cannot be read, traffic stays as it is: no answer
         "#]],
     );
+}
+
+#[test]
+fn a_job_that_has_done_its_work_is_not_run_again_when_nothing_is_left_of_it() {
+    let (want, mut world) = scene("x1 v1 needs-db-done", "");
+    let Desired::Up(up) = &want else { panic!("it is up") };
+    let db: ServiceName = "db".parse().unwrap();
+    world.have.placed.replicas.clear();
+    let starts_db = |world: &World, want: &Desired| {
+        let steps = world.plan(want).steps;
+        steps.values().any(
+            |step| matches!(&step.action, Action::Replica(replica::Action::Start(start)) if start.id.service == db),
+        )
+    };
+    assert!(starts_db(&world, &want), "nobody knows that it was run");
+    let done = Completed { replicas: 1, at: world.now };
+    world.have.completed.insert((db.clone(), up.stack.services[&db].hash), done);
+    assert!(!starts_db(&world, &want));
+    let later = world.now + jiff::SignedDuration::from_secs(1);
+    let again = Up { restart: [(db.clone(), later)].into(), ..up.clone() };
+    assert!(starts_db(&world, &Desired::Up(again)), "somebody asked for it");
+    world.converge(&want, &mut |_| 0);
+    assert!(world.have.placed.replicas.keys().all(|id| id.service != db));
 }

@@ -5,7 +5,7 @@
 
 use super::clash::{Clash, clash, overlap};
 use super::process::{Found, LaunchError, Launcher};
-use super::table::{self, Folder, Ground, Memo, Needs, StackRouting};
+use super::table::{self, Folder, Ground, Kept, Memo, Needs, StackRouting};
 use edge::control::{Client, ClientError, DrainReport, Fixed, ListenerTarget, Stats, Table, Target};
 use model::stack::Stack;
 use model::{BundleId, ReplicaId, StackId};
@@ -67,8 +67,16 @@ pub enum HubError {
 /// Where the folder of a bundle lies.
 pub type Folders = Box<dyn Fn(&BundleId) -> Result<PathBuf, BoxError> + Send + Sync>;
 
-/// What a running edge remembers of a stack, and which of its replicas it holds for ready.
-pub type Remembered = (Memo, BTreeSet<ReplicaId>);
+/// What a running edge does for a stack.
+#[derive(Debug)]
+pub struct Remembered {
+    /// What it remembers.
+    pub memo: Memo,
+    /// The replicas it holds for ready.
+    pub ready: BTreeSet<ReplicaId>,
+    /// Its part of the table, for when the release cannot be read.
+    pub served: Kept,
+}
 
 type Stacks = BTreeMap<StackId, StackRouting>;
 
@@ -127,9 +135,11 @@ impl Hub {
             let table = self.launcher.ask(client.table()).await?;
             link.take(self.launcher.ask(client.listeners()).await?);
             for (stack, memo) in &table.memo {
-                if let (Ok(stack), Ok(memo)) = (stack.parse::<StackId>(), serde_json::from_str::<Memo>(memo)) {
-                    let ready = table::ready_in(&table, &stack);
-                    memos.insert(stack, (memo, ready));
+                if let Ok(stack) = stack.parse::<StackId>() {
+                    // One of another version's form tells nothing; what is served is kept all the same.
+                    let memo = serde_json::from_str(memo).unwrap_or_default();
+                    let (ready, served) = (table::ready_in(&table, &stack), Kept::of(&table, &stack));
+                    memos.insert(stack, Remembered { memo, ready, served });
                 }
             }
             link.dirs = dirs_in(&table);
@@ -221,7 +231,11 @@ impl Hub {
         (link.served, link.dirs, link.is_foreign) = (Table::default(), BTreeSet::new(), false);
         let sockets: Vec<_> = link.sockets.iter().map(|(id, (_, fd))| (id.clone(), fd.as_fd())).collect();
         self.launcher.ask(client.add_listeners(&sockets)).await?;
-        let stacks = self.stacks().clone();
+        let stacks = {
+            let mut stacks = self.stacks();
+            stacks.values_mut().filter_map(|routing| routing.kept.as_mut()).for_each(Kept::forget_folders);
+            stacks.clone()
+        };
         self.push_to(client, link, &stacks, None).await.map_err(restoring)
     }
 

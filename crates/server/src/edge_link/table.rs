@@ -34,6 +34,8 @@ pub struct StackRouting {
     pub health: BTreeMap<ReplicaId, Health>,
     /// The answers of routes to `@health` and to `@ready`.
     pub documents: Option<(Fixed, Fixed)>,
+    /// What an earlier daemon had the edge serve, of a release that this one cannot read: it stays until another settles.
+    pub kept: Option<Kept>,
 }
 
 impl StackRouting {
@@ -61,6 +63,36 @@ impl Ground {
     }
 }
 
+/// The part of a table that serves one stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    listeners: Vec<Listener>,
+    hosts: Vec<Host>,
+    pools: BTreeMap<String, Pool>,
+    memo: Option<String>,
+}
+
+impl Kept {
+    /// What this table has of the stack.
+    pub fn of(table: &Table, stack: &StackId) -> Self {
+        let (id, prefix) = (stack.to_string(), format!("{stack}/"));
+        let pools = table.pools.iter().filter(|(name, _)| name.starts_with(&prefix));
+        Self {
+            listeners: table.listeners.iter().filter(|listener| listener.project == id).cloned().collect(),
+            hosts: table.hosts.iter().filter(|host| host.project == id).cloned().collect(),
+            pools: pools.map(|(name, pool)| (name.clone(), pool.clone())).collect(),
+            memo: table.memo.get(&id).cloned(),
+        }
+    }
+
+    /// Leaves out the folders, which only the edge that was given them has.
+    pub fn forget_folders(&mut self) {
+        let is_folder = |target: &Target| matches!(target, Target::Static { .. });
+        self.listeners.retain(|l| !matches!(&l.target, ListenerTarget::Target(target) if is_folder(target)));
+        self.hosts.iter_mut().for_each(|host| host.paths.retain(|path| !is_folder(&path.target)));
+    }
+}
+
 /// What a table needs beside itself.
 #[derive(Debug, Default)]
 pub struct Needs {
@@ -82,7 +114,7 @@ pub struct Folder {
 }
 
 /// What the edge remembers of a stack for a daemon that comes after this one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memo {
     /// The release whose routes are in force.
     pub release: Option<u64>,
@@ -158,6 +190,25 @@ impl Build {
         self.hosts(id, &table, &bundles, routing.documents.as_ref());
         if !bundles.is_empty() {
             self.remember(id, routing);
+        }
+        if let (None, Some(kept)) = (settled, &routing.kept) {
+            self.keep(id, kept);
+        }
+    }
+
+    fn keep(&mut self, id: &StackId, kept: &Kept) {
+        for (name, pool) in &kept.pools {
+            self.table.pools.entry(name.clone()).or_insert_with(|| pool.clone());
+        }
+        self.table.hosts.extend(kept.hosts.iter().cloned());
+        for listener in &kept.listeners {
+            if let (Ok(address), false) = (listener.id.parse(), self.needs.sockets.contains_key(&listener.id)) {
+                self.needs.sockets.insert(listener.id.clone(), address);
+                self.table.listeners.push(listener.clone());
+            }
+        }
+        if let Some(memo) = &kept.memo {
+            self.table.memo.entry(id.to_string()).or_insert_with(|| memo.clone());
         }
     }
 

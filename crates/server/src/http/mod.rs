@@ -90,13 +90,14 @@ mod tests {
             program: "/nonexistent".into(),
             edge_user: None,
         };
+        let engine: Arc<dyn engine::Engine> = Arc::new(FakeEngine::new(clock.now()));
         let wiring = crate::Wiring {
-            engine: Arc::new(FakeEngine::new(clock.now())),
+            engine: Box::new(move || Box::pin(async move { Ok(engine) })),
             tasks: runtime::Tasks::new(clock.clone()),
             clock,
             rng: runtime::Rng::from_seed([7; 32]),
         };
-        Arc::new(crate::start::prepare(&settings, wiring).await.expect("a fresh folder").0)
+        Arc::new(crate::start::prepare(&settings, wiring, "a test").await.expect("a fresh folder").0)
     }
 
     #[tokio::test]

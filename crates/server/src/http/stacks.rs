@@ -41,8 +41,7 @@ pub async fn show(state: State, Path(id): Id) -> Answer<StackStatus> {
 
 pub async fn plan(state: State, Path(id): Id, Json(request): Json<PlanRequest>) -> Answer<PlanView> {
     let bundle = super::bundles::bundle_id(&request.bundle)?;
-    let handle = state.stack_or_new(&stack_id(&id.0, &id.1)?).await?;
-    Ok(Json(handle.plan(bundle).await?))
+    Ok(Json(state.plan(&stack_id(&id.0, &id.1)?, bundle).await?))
 }
 
 pub async fn release(
@@ -51,8 +50,7 @@ pub async fn release(
     Extension(peer): Extension<Peer>,
     Json(request): Json<ReleaseRequest>,
 ) -> Order {
-    let handle = state.stack_or_new(&stack_id(&id.0, &id.1)?).await?;
-    Ok((StatusCode::ACCEPTED, Json(handle.release(request, peer.name).await?)))
+    Ok((StatusCode::ACCEPTED, Json(state.release(&stack_id(&id.0, &id.1)?, request, peer.name).await?)))
 }
 
 pub async fn down(

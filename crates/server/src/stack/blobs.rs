@@ -56,8 +56,9 @@ impl World {
             Ok(File { path, digest: digest(&file.digest)?, mode: file.mode, size: file.size })
         };
         let files = bundle.files.into_iter().map(file).collect::<Result<Vec<_>, ApiError>>()?;
-        let (bundles, declaration) = (self.bundles.clone(), Secret::new(bundle.declaration));
-        self.on_bundles("make a bundle", move || bundles.create(&declaration, files)).await
+        let (bundles, now) = (self.bundles.clone(), self.clock.now());
+        let declaration = Secret::new(bundle.declaration);
+        self.on_bundles("make a bundle", move || bundles.create(&declaration, files, now)).await
     }
 
     /// The declaration a bundle holds.

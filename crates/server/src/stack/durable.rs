@@ -9,12 +9,60 @@ use crate::api::event::Event;
 use crate::api::release::{Explanation, ReleaseView};
 use jiff::Timestamp;
 use model::fingerprint::HashKey;
-use model::{BundleId, ReleaseNumber, StackId};
-use plan::Generation;
+use model::project::Role;
+use model::{ReleaseNumber, ServiceName, SpecHash, StackId};
 use plan::allocate::Allocation;
+use plan::observed::{Exit, Phase};
+use plan::{Generation, Observed};
 use runtime::OnError;
-use store::{EventId, EventQuery, NewEvent, NewRelease, ReleaseState, StackChange, StoreError, UidBlocks};
+use std::collections::BTreeMap;
+use store::{
+    Completion, EventId, EventQuery, NewEvent, NewRelease, ReleaseState, StackChange, StoreError, Tx, UidBlocks,
+};
 use tokio::sync::mpsc;
+
+/// User numbers of stacks begin here and are given out in blocks of 65,536: beyond every range that Debian,
+/// systemd and container engines use by default (subordinate ids end at 600,100,000 on a machine with 9,000 users).
+const UIDS: UidBlocks = UidBlocks { first: 0x4000_0000, size: 0x1_0000, count: 0x2000 };
+
+/// What became of a release, written down together with the record.
+#[derive(Debug, Clone)]
+pub enum News {
+    /// It begins, under this number.
+    Begun(ReleaseNumber, NewRelease),
+    /// It has ended.
+    Ended(ReleaseNumber, ReleaseState, Option<Explanation>),
+}
+
+impl News {
+    /// A release ended with this outcome of its run.
+    pub fn ended(number: ReleaseNumber, outcome: &str, why: Option<Explanation>) -> Self {
+        let state = match outcome {
+            "done" => ReleaseState::Done,
+            "superseded" => ReleaseState::Superseded,
+            _ => ReleaseState::Failed,
+        };
+        Self::Ended(number, state, why)
+    }
+
+    fn write(self, tx: &Tx<'_>, stack: &StackId, now: Timestamp) -> Result<(), StoreError> {
+        match self {
+            Self::Begun(expected, new) => {
+                let number = tx.add_release(stack, &new)?;
+                if number != expected {
+                    // Only the stack's actor adds releases, so this is a bug; nothing is kept.
+                    let why = format!("the number of the next release is {number}");
+                    return Err(StoreError::Stored { what: "release", value: expected.to_string(), why });
+                }
+                tx.set_release_state(stack, number, ReleaseState::Running, new.created_at, None)
+            }
+            Self::Ended(number, state, why) => {
+                let why = why.map(|why| serde_json::to_string(&why).expect("an explanation is plain data"));
+                tx.set_release_state(stack, number, state, now, why.as_deref())
+            }
+        }
+    }
+}
 
 /// So many releases are listed.
 const LISTED: u32 = 200;
@@ -35,57 +83,82 @@ fn refused(error: &StoreError) -> ApiError {
 }
 
 impl World {
-    /// Counts the changes of a stack; of one nobody has heard of there were none.
-    pub async fn generation(&self, id: &StackId) -> Generation {
+    /// What the store knows of a stack for a plan; of one nobody has heard of, nothing.
+    pub async fn known(&self, id: &StackId) -> Result<(Generation, Vec<Completion>), StoreError> {
         let stack = id.clone();
-        let found = self.store.run("read a stack", move |tx| tx.stack(&stack)).await;
-        found.ok().flatten().map(|state| state.generation).unwrap_or_default()
+        let read = move |tx: &Tx<'_>| {
+            let generation = tx.stack(&stack)?.map(|state| state.generation).unwrap_or_default();
+            Ok((generation, tx.completions(&stack)?))
+        };
+        self.store.run("read a stack", read).await
     }
 
-    /// The record of a stack, made if it is not there.
-    pub async fn new_record(&self, id: &StackId, first_uid: u32) -> Result<Record, ApiError> {
-        let (stack, now) = (id.clone(), self.clock.now());
-        let blocks = UidBlocks { first: first_uid, size: 0x1_0000, count: 0x2000 };
-        let state = self.store.run("make a stack", move |tx| tx.ensure_stack(&stack, blocks, now)).await;
-        let state = state.map_err(|error| refused(&error))?;
-        Ok(Record::new(state.uid_base, now))
+    /// The record of a stack that is not there yet. Nothing of it is kept before somebody orders something.
+    pub async fn new_record(&self, id: &StackId) -> Result<Record, ApiError> {
+        let stack = id.clone();
+        let uids = self.store.run("find user numbers", move |tx| tx.free_uids(&stack, UIDS)).await;
+        Ok(Record::new(uids.map_err(|error| refused(&error))?, self.clock.now()))
     }
 
-    /// Every record there is.
-    pub async fn records(&self) -> Result<Vec<(StackId, Record)>, ApiError> {
+    /// Every record there is, or why it cannot be read.
+    pub async fn records(&self) -> Result<Vec<(StackId, Result<Record, String>)>, ApiError> {
         let read = self.store.run("read the stacks", |tx| {
             let states = tx.stacks()?.into_iter();
             states
                 .map(|state| tx.setting(&stored::key(&state.id)).map(|rest| (state, rest)))
                 .collect::<Result<Vec<_>, _>>()
         });
-        let mut records = Vec::new();
-        for (state, rest) in read.await.map_err(|error| refused(&error))? {
-            let id = state.id.clone();
-            match stored::read(state, rest.as_deref()) {
-                Ok(record) => records.push((id, record)),
-                Err(why) => self.event(
-                    &id,
-                    "stack",
-                    "stack.unreadable",
-                    "mainstay",
-                    format!("its record cannot be read: {why}"),
-                ),
-            }
-        }
-        Ok(records)
+        let found = read.await.map_err(|error| refused(&error))?;
+        Ok(found.into_iter().map(|(state, rest)| (state.id.clone(), stored::read(state, rest.as_deref()))).collect())
     }
 
-    /// Writes a record down.
-    pub async fn save(&self, id: &StackId, record: &Record) -> Result<(), ApiError> {
+    /// Writes a record down, and what became of releases, all of it or nothing. One that orders a stack down makes
+    /// its jobs run again with the next release: their work may go with the volumes.
+    pub async fn save(&self, id: &StackId, record: &Record, news: Vec<News>) -> Result<(), ApiError> {
         let (stack, desire, rest) = (id.clone(), stored::desire(record), stored::rest(record));
-        let allocation = record.allocation.to_text();
+        let (uid_base, allocation, now) = (record.uid_base, record.allocation.to_text(), self.clock.now());
+        let is_down = desire.down.is_some();
         let saved = self.store.run("save a stack", move |tx| {
-            let basis = tx.stack(&stack)?.map(|state| state.generation).unwrap_or_default();
-            tx.change_stack(&stack, basis, StackChange { desire: Some(desire), allocation: Some(allocation) })?;
-            tx.set_setting(&stored::key(&stack), &rest)
+            let state = match tx.stack(&stack)? {
+                Some(state) => state,
+                None => tx.add_stack(&stack, uid_base, now)?,
+            };
+            let change = StackChange { desire: Some(desire), allocation: Some(allocation) };
+            tx.change_stack(&stack, state.generation, change)?;
+            tx.set_setting(&stored::key(&stack), &rest)?;
+            if is_down {
+                tx.forget_completions(&stack)?;
+            }
+            news.into_iter().try_for_each(|news| news.write(tx, &stack, now))
         });
         saved.await.map_err(|error| refused(&error))
+    }
+
+    /// Writes down which jobs are seen to have done their work, so that a reboot does not run them again.
+    pub async fn note_completions(&self, id: &StackId, have: &Observed) {
+        let known = |service: &ServiceName, hash: &SpecHash, n: u32| {
+            have.completed.get(&(service.clone(), *hash)).is_some_and(|done| done.replicas >= n)
+        };
+        let mut done: BTreeMap<(ServiceName, SpecHash), u32> = BTreeMap::new();
+        for (replica, seen) in &have.placed.replicas {
+            let is_done = matches!(seen.phase, Phase::Exited { how: Exit::Code(0), .. });
+            if is_done && seen.role == Role::Job && replica.slot.number() < plan::FIRST_ONE_OFF_SLOT {
+                *done.entry((replica.service.clone(), seen.hash)).or_default() += 1;
+            }
+        }
+        done.retain(|(service, hash), n| !known(service, hash, *n));
+        if done.is_empty() {
+            return;
+        }
+        let (stack, at) = (id.clone(), self.clock.now());
+        let written = self.store.run("write down what jobs have done", move |tx| {
+            done.into_iter().try_for_each(|((service, hash), replicas)| {
+                tx.complete(&stack, &Completion { service, hash, replicas, at })
+            })
+        });
+        if let Err(error) = written.await {
+            tracing::error!(stack = %id, error = crate::chain(&error), "could not write down what jobs have done");
+        }
     }
 
     /// What was given out to other stacks, so that nothing is given out twice.
@@ -101,51 +174,6 @@ impl World {
         let newest = self.store.run("read releases", move |tx| tx.releases(&stack, 1)).await;
         let newest = newest.map_err(|error| refused(&error))?;
         Ok(ReleaseNumber(newest.first().map_or(1, |release| release.number.0 + 1)))
-    }
-
-    /// Records a release that begins now.
-    pub async fn begin_release(
-        &self,
-        id: &StackId,
-        bundle: &BundleId,
-        actor: &str,
-        message: Option<&str>,
-    ) -> Result<ReleaseNumber, ApiError> {
-        let new = NewRelease {
-            bundle: bundle.clone(),
-            actor: actor.to_owned(),
-            message: message.map(ToOwned::to_owned),
-            config_hash: bundle.to_string(),
-            created_at: self.clock.now(),
-        };
-        let stack = id.clone();
-        let recorded = self.store.run("record a release", move |tx| {
-            let number = tx.add_release(&stack, &new)?;
-            tx.set_release_state(&stack, number, ReleaseState::Running, new.created_at, None)?;
-            Ok(number)
-        });
-        recorded.await.map_err(|error| refused(&error))
-    }
-
-    /// Records how a release ended.
-    pub async fn end_release(
-        &self,
-        id: &StackId,
-        number: ReleaseNumber,
-        outcome: &str,
-        why: Option<&Explanation>,
-    ) -> Result<(), ApiError> {
-        let state = match outcome {
-            "done" => ReleaseState::Done,
-            "superseded" => ReleaseState::Superseded,
-            _ => ReleaseState::Failed,
-        };
-        let why = why.map(|why| serde_json::to_string(why).expect("an explanation is plain data"));
-        let (stack, now) = (id.clone(), self.clock.now());
-        let ended = self.store.run("record the end of a release", move |tx| {
-            tx.set_release_state(&stack, number, state, now, why.as_deref())
-        });
-        ended.await.map_err(|error| refused(&error))
     }
 
     /// The releases of a stack, newest first.
@@ -170,23 +198,36 @@ impl World {
 
     /// Writes an event of a stack down. It is on its way when this returns; the log keeps the order.
     pub fn event(&self, id: &StackId, subject: &str, kind: &str, actor: &str, text: String) {
-        tracing::info!(stack = %id, subject, kind, actor, "{text}");
-        self.write_event(Some(id.clone()), subject, kind, actor, text);
+        self.tell(id, subject, kind, actor, None, text);
+    }
+
+    /// The same with the event or order that led to it.
+    pub fn tell(&self, id: &StackId, subject: &str, kind: &str, actor: &str, cause: Option<String>, text: String) {
+        tracing::info!(stack = %id, subject, kind, actor, cause, "{text}");
+        self.write_event(Some(id.clone()), subject, kind, actor, cause, text);
     }
 
     /// Writes an event of the daemon itself down.
     pub fn event_of_daemon(&self, kind: &str, text: String) {
         tracing::info!(kind, "{text}");
-        self.write_event(None, "daemon", kind, "mainstay", text);
+        self.write_event(None, "daemon", kind, "mainstay", None, text);
     }
 
-    fn write_event(&self, stack: Option<StackId>, subject: &str, kind: &str, actor: &str, text: String) {
+    fn write_event(
+        &self,
+        stack: Option<StackId>,
+        subject: &str,
+        kind: &str,
+        actor: &str,
+        cause: Option<String>,
+        text: String,
+    ) {
         let event = NewEvent {
             time: self.clock.now(),
             subject: subject.to_owned(),
             kind: kind.to_owned(),
             actor: actor.to_owned(),
-            cause: None,
+            cause,
             text,
             data: None,
         };

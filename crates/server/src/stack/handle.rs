@@ -6,6 +6,7 @@ use crate::api::release::{Accepted, DownRequest, ReleaseRequest, RestartRequest,
 use crate::api::status::{HealthDocument, StackStatus};
 use crate::stack::runs::{RunLog, Runs};
 use model::{BundleId, ReplicaId, StackId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,6 +32,8 @@ pub enum Order {
     Health(Answer<HealthDocument>),
     /// Whether it can serve.
     Ready(Answer<HealthDocument>),
+    /// The bundles it needs.
+    Needs(Answer<BTreeSet<BundleId>>),
     /// A running replica of a service, or this one.
     Pick(String, Answer<ReplicaId>),
     /// Everything for a one-off replica of this service.
@@ -100,6 +103,11 @@ impl Handle {
     /// Whether it can serve.
     pub async fn ready(&self) -> Result<HealthDocument, ApiError> {
         self.ask(Order::Ready).await
+    }
+
+    /// The bundles that what is wanted, and what it may go back to, run from.
+    pub async fn needs(&self) -> Result<BTreeSet<BundleId>, ApiError> {
+        self.ask(Order::Needs).await
     }
 
     /// A running replica of the service `target`, or the replica `target`.

@@ -16,17 +16,6 @@ pub struct StoreJournal {
     pub clock: Arc<dyn Clock>,
 }
 
-impl StoreJournal {
-    /// Closes the run that an earlier daemon left open; tells which, and the steps that may or may not have happened.
-    pub async fn close_interrupted(&self, stack: &StackId) -> Result<Option<OpenRun>, JournalError> {
-        let open = self.open_run(stack).await?;
-        if let Some(open) = &open {
-            self.end_run(open.id, RunEnd::Interrupted).await?;
-        }
-        Ok(open)
-    }
-}
-
 fn failed(doing: &str) -> impl FnOnce(StoreError) -> JournalError {
     let doing = doing.to_owned();
     move |error| match error {

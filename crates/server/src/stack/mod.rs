@@ -12,6 +12,7 @@
 pub mod actor;
 pub mod blobs;
 pub mod converge;
+pub mod course;
 mod durable;
 pub mod explain;
 pub mod handle;
@@ -20,6 +21,8 @@ pub mod one_off;
 mod orders;
 pub mod ports;
 pub mod record;
+pub mod refuser;
+mod repairs;
 pub mod runs;
 pub mod settle;
 mod stored;
@@ -29,3 +32,6 @@ pub use handle::Handle;
 
 /// The code of the error that a stack is not up.
 pub const IS_DOWN: &str = "MS0216";
+
+#[cfg(test)]
+mod tests;

@@ -1,21 +1,27 @@
 //! What an actor does with each order.
+//!
+//! An order is looked at as a whole before anything of it counts: it changes a copy of the course, which takes the
+//! place of the old one once it is written down.
 
-use super::actor::Actor;
+use super::actor::{Actor, Ordered};
+use super::course::Course;
+use super::durable::News;
 use super::handle::Order;
 use super::one_off;
 use super::record::{Kind, Running, Wanted};
+use super::settle::settle;
 use crate::api::ApiError;
-use crate::api::plan::PlanView;
+use crate::api::plan::{NoteView, PlanView};
 use crate::api::release::{Accepted, DownRequest, ReleaseRequest, RestartRequest, ScaleRequest};
 use crate::api::status::{HealthDocument, StackStatus, StackSummary};
 use crate::view;
 use model::stack::Stack;
 use model::{BundleId, ReleaseNumber, ReplicaId, ServiceName, VolumeName};
 use plan::action::replica::Start;
-use plan::desired::{Desired, Up};
 use plan::observed::Phase;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use store::NewRelease;
 
 impl Actor {
     /// Carries an order out as far as an answer needs it. Whoever asked and has gone gets no answer.
@@ -30,14 +36,17 @@ impl Actor {
             Order::Status(answer) => drop(answer.send(self.status().await)),
             Order::Health(answer) => drop(answer.send(self.health(view::health::document).await)),
             Order::Ready(answer) => drop(answer.send(self.health(view::health::readiness).await)),
+            Order::Needs(answer) => drop(answer.send(Ok(self.needs()))),
             Order::Pick(target, answer) => drop(answer.send(self.pick(&target))),
             Order::OneOff(service, answer) => drop(answer.send(self.one_off(&service).await)),
         }
     }
 
-    async fn plan(&mut self, bundle: BundleId) -> Result<PlanView, ApiError> {
-        let (stack, desired) = self.desired_of(&bundle, self.next_release().await?).await?;
-        let (plan, _) = self.plan_for(&desired).await?;
+    /// What a release of this bundle would do.
+    pub async fn plan(&self, bundle: BundleId) -> Result<PlanView, ApiError> {
+        let (next, stack) = self.release_of(&bundle, self.next_release().await?).await?;
+        let desired = next.desired().ok_or_else(|| self.is_down())?;
+        let plan = self.plan_for(&desired).await?;
         let mut view = self.view(&plan, &bundle, &stack);
         view.notes.extend(self.shortcomings(&stack).await);
         Ok(view)
@@ -52,39 +61,28 @@ impl Actor {
             changes: !plan.is_empty(),
             steps: view::plan::steps(plan),
             notes: view::plan::notes(plan),
-            services: view::plan::changes(self.wanted.as_deref(), stack),
+            services: view::plan::changes(self.course.wanted.as_deref(), stack),
         }
     }
 
-    /// What a release of this bundle would want. Scaling by hand ends with it.
-    async fn desired_of(
-        &mut self,
-        bundle: &BundleId,
-        release: ReleaseNumber,
-    ) -> Result<(Arc<Stack>, Desired), ApiError> {
-        let scale = std::mem::take(&mut self.record.scale);
-        let allocation = self.record.allocation.clone();
+    /// The course with a release of this bundle wanted. Scaling by hand ends with it.
+    async fn release_of(&self, bundle: &BundleId, release: ReleaseNumber) -> Result<(Course, Arc<Stack>), ApiError> {
+        let mut next = self.course.clone();
         let running = Running { release, bundle: bundle.clone() };
-        let settled = self.settle(&running).await;
-        // Nothing is given out before somebody orders it.
-        self.record.scale = scale;
-        self.record.allocation = allocation;
-        let stack = settled?;
-        let now = self.world.clock.now();
-        let up = Up {
-            stack: Stack::clone(&stack),
-            asked_at: now,
-            restart: self.record.restart.clone(),
-            former: self.former(),
-        };
-        Ok((stack, Desired::Up(up)))
+        next.record.scale = BTreeMap::new();
+        let (stack, allocation) = settle(&self.world, &self.id, &running, next.record.given()).await?;
+        next.record.allocation = allocation;
+        next.record.wanted = Wanted::Up(running);
+        next.record.asked_at = self.world.clock.now();
+        next.wanted = Some(stack.clone());
+        Ok((next, stack))
     }
 
     async fn next_release(&self) -> Result<ReleaseNumber, ApiError> {
         self.world.next_release(&self.id).await
     }
 
-    async fn shortcomings(&self, stack: &Stack) -> Vec<crate::api::plan::NoteView> {
+    async fn shortcomings(&self, stack: &Stack) -> Vec<NoteView> {
         let mut notes = Vec::new();
         if let Some(clash) = self.world.hub.clash(stack) {
             let text = format!("{clash}; {}", clash.cure());
@@ -92,10 +90,7 @@ impl Actor {
         }
         for (name, target) in stack.services.iter().filter(|(_, target)| target.has_replicas()) {
             for short in self.world.engine.check(&target.template).await {
-                notes.push(crate::api::plan::NoteView {
-                    subject: name.to_string(),
-                    text: format!("{}; {}", short.what, short.cure),
-                });
+                notes.push(NoteView { subject: name.to_string(), text: format!("{}; {}", short.what, short.cure) });
             }
         }
         notes
@@ -120,66 +115,83 @@ impl Actor {
         Err(ApiError::new(422, "MS0212", lines.join("\n")).help(cures.join("; ")))
     }
 
-    async fn release(&mut self, request: ReleaseRequest, actor: String) -> Result<Accepted, ApiError> {
+    /// Runs a bundle.
+    pub async fn release(&mut self, request: ReleaseRequest, actor: String) -> Result<Accepted, ApiError> {
         if !request.replace {
             self.free_for("a release")?;
         }
-        let bundle = request
+        let bundle: BundleId = request
             .bundle
             .parse()
             .map_err(|error: model::id::IdError| ApiError::new(400, "MS0206", error.to_string()))?;
         let release = self.next_release().await?;
-        let (stack, desired) = self.desired_of(&bundle, release).await?;
+        let (next, stack) = self.release_of(&bundle, release).await?;
         self.refuse_what_cannot_run(&stack).await?;
-        if let Some(expected) = &request.expect_plan {
-            let (plan, _) = self.plan_for(&desired).await?;
+        if let (Some(expected), Some(desired)) = (&request.expect_plan, next.desired()) {
+            let plan = self.plan_for(&desired).await?;
             if plan::text::digest(&plan) != *expected {
                 let message = "the stack has changed since the plan was made, so it would not do exactly that any more";
                 return Err(ApiError::new(409, "MS0213", message).help("run `mainstay plan` again"));
             }
         }
-        self.supersede().await;
-        let release = self.world.begin_release(&self.id, &bundle, &actor, request.message.as_deref()).await?;
-        self.record.scale = BTreeMap::new();
-        let running = Running { release, bundle };
-        self.wanted = Some(self.settle(&running).await?);
-        self.record.wanted = Wanted::Up(running);
-        self.record.asked_at = self.world.clock.now();
-        self.begin(Kind::Release(release), actor).await
+        let new = NewRelease {
+            config_hash: bundle.to_string(),
+            bundle,
+            actor: actor.clone(),
+            message: request.message.clone(),
+            created_at: self.world.clock.now(),
+        };
+        let why = request.message.map(|message| format!(": {message}")).unwrap_or_default();
+        let ordered = Ordered {
+            kind: Kind::Release(release),
+            news: vec![News::Begun(release, new)],
+            text: format!("release {release} begins{why}"),
+            expect: request.expect_plan,
+            actor: actor.clone(),
+        };
+        let accepted = self.begin(next, ordered).await?;
+        let cause = Some(format!("run {}", accepted.run));
+        let text = format!("release {release} begins{why}");
+        self.world.tell(&self.id, &format!("release {release}"), "release.started", &actor, cause, text);
+        Ok(accepted)
     }
 
     async fn down(&mut self, request: DownRequest, actor: String) -> Result<Accepted, ApiError> {
         let wrong = |error: model::name::NameError| ApiError::new(400, "MS0202", error.to_string());
-        let volumes =
-            request.volumes.iter().map(|name| name.parse::<VolumeName>().map_err(wrong)).collect::<Result<_, _>>()?;
-        self.supersede().await;
-        self.record.wanted = Wanted::Down(volumes);
-        self.begin(Kind::Down, actor).await
+        let names = request.volumes.iter().map(|name| name.parse::<VolumeName>().map_err(wrong));
+        let volumes = names.collect::<Result<BTreeSet<_>, _>>()?;
+        let gone = if volumes.is_empty() {
+            String::new()
+        } else {
+            format!(", volumes {} go with it", request.volumes.join(", "))
+        };
+        let mut next = self.course.clone();
+        next.record.wanted = Wanted::Down(volumes);
+        self.begin(next, Ordered::new(Kind::Down, actor, format!("down begins{gone}"))).await
     }
 
     async fn restart(&mut self, request: RestartRequest, actor: String) -> Result<Accepted, ApiError> {
         self.free_for("a restart")?;
         let stack = self.up()?;
         let names = if request.services.is_empty() {
-            stack
-                .services
-                .iter()
-                .filter(|(_, target)| target.role == model::project::Role::Service)
-                .map(|(name, _)| name.clone())
-                .collect()
+            let services = stack.services.iter().filter(|(_, target)| target.role == model::project::Role::Service);
+            services.map(|(name, _)| name.clone()).collect()
         } else {
             request.services.iter().map(|name| known(&stack, name)).collect::<Result<Vec<_>, _>>()?
         };
-        self.supersede().await;
+        let shown: Vec<_> = names.iter().map(ToString::to_string).collect();
+        let text = format!("restart of {} begins", shown.join(", "));
         let now = self.world.clock.now();
-        self.record.restart.extend(names.into_iter().map(|name| (name, now)));
-        self.record.asked_at = now;
-        self.begin(Kind::Restart, actor).await
+        let mut next = self.course.clone();
+        next.record.restart.extend(names.into_iter().map(|name| (name, now)));
+        next.record.asked_at = now;
+        self.begin(next, Ordered::new(Kind::Restart, actor, text)).await
     }
 
     async fn scale(&mut self, request: ScaleRequest, actor: String) -> Result<Accepted, ApiError> {
         self.free_for("scaling")?;
         let stack = self.up()?;
+        let mut next = self.course.clone();
         for (name, count) in &request.replicas {
             let name = known(&stack, name)?;
             if stack.services.get(&name).is_some_and(|target| target.direct) && *count > 1 {
@@ -187,19 +199,20 @@ impl Actor {
                 return Err(ApiError::new(422, "MS0214", message)
                     .help(format!("leave `{name}` at 1, or write `direct: false` for it")));
             }
-            self.record.scale.insert(name, *count);
+            next.record.scale.insert(name, *count);
         }
-        self.supersede().await;
-        let running = self.record.release().cloned().ok_or_else(|| self.is_down())?;
-        self.wanted = Some(self.settle(&running).await?);
-        self.begin(Kind::Scale, actor).await
+        let running = next.record.release().cloned().ok_or_else(|| self.is_down())?;
+        let (stack, allocation) = settle(&self.world, &self.id, &running, next.record.given()).await?;
+        next.record.allocation = allocation;
+        next.wanted = Some(stack);
+        let shown: Vec<_> = request.replicas.iter().map(|(name, count)| format!("{name}={count}")).collect();
+        self.begin(next, Ordered::new(Kind::Scale, actor, format!("scale {} begins", shown.join(" ")))).await
     }
 
     /// A release, a restart and scaling hold the stack; a repair makes way.
     fn free_for(&self, what: &str) -> Result<(), ApiError> {
-        match &self.active {
-            Some(active) if active.open.kind != Kind::Repair => {
-                let open = &active.open;
+        match &self.course.record.open {
+            Some(open) if open.kind != Kind::Repair && self.active.is_some() => {
                 let message = format!(
                     "{what} has to wait: {} by {} is under way since {}",
                     open.kind.name(),
@@ -214,36 +227,46 @@ impl Actor {
     }
 
     fn up(&self) -> Result<Arc<Stack>, ApiError> {
-        match self.record.wanted {
-            Wanted::Up(_) => self.wanted.clone().ok_or_else(|| self.is_down()),
-            Wanted::Down(_) => Err(self.is_down()),
+        match (&self.course.record.wanted, &self.unreadable) {
+            (Wanted::Up(_), Some(why)) => Err(refusal(&self.id.to_string(), &why.message)),
+            (Wanted::Up(_), None) => self.course.wanted.clone().ok_or_else(|| self.is_down()),
+            (Wanted::Down(_) | Wanted::Nothing, _) => Err(self.is_down()),
         }
     }
 
-    fn is_down(&self) -> ApiError {
+    pub(super) fn is_down(&self) -> ApiError {
         ApiError::new(409, super::IS_DOWN, format!("`{}` is not up", self.id)).help("start it with `mainstay up`")
     }
 
-    async fn status(&mut self) -> Result<StackStatus, ApiError> {
-        self.see().await.map_err(|error| ApiError::new(500, "MS0217", error))?;
+    /// From what is seen now; nobody waits for a run or for the edge here.
+    async fn status(&self) -> Result<StackStatus, ApiError> {
+        let unseen = |error: super::world::SeeError| ApiError::new(500, "MS0217", crate::chain(&error));
+        let wanted = self.course.wanted.as_deref();
+        let have = self.world.observe(&self.id, wanted).await.map_err(unseen)?;
         let usage = self.world.engine.usage(&self.id).await.map_err(|error| crate::failed(&error))?;
-        let plan = plan::reconcile(&self.desired(), &self.have, self.world.clock.now());
-        let services =
-            self.wanted.as_ref().map(|stack| view::status::services(stack, &self.have, &usage)).unwrap_or_default();
+        let services = wanted.map(|stack| view::status::services(stack, &have, &usage)).unwrap_or_default();
+        let desired = self.course.desired();
+        let plan = desired.map(|desired| plan::reconcile(&desired, &have, self.world.clock.now()));
+        let mut notes = plan.map(|plan| view::plan::notes(&plan)).unwrap_or_default();
+        notes.extend(self.unreadable.as_ref().map(|why| NoteView {
+            subject: "stack".into(),
+            text: refusal(&self.id.to_string(), &why.message).message,
+        }));
         Ok(StackStatus {
             summary: self.summary(&services),
-            run: self.active.as_ref().map(|active| active.open.run),
-            urls: self.wanted.as_ref().map(|stack| self.world.urls(stack)).unwrap_or_default(),
+            run: self.active.as_ref().and(self.course.record.open.as_ref()).map(|open| open.run),
+            urls: wanted.map(|stack| self.world.urls(stack)).unwrap_or_default(),
             services,
-            notes: view::plan::notes(&plan),
+            notes,
         })
     }
 
     fn summary(&self, services: &[crate::api::status::ServiceStatus]) -> StackSummary {
-        let up = matches!(self.record.wanted, Wanted::Up(_));
+        let up = matches!(self.course.record.wanted, Wanted::Up(_));
         let good = services.iter().all(|service| view::health::is_good(&service.state));
-        let health = match (&self.active, up, good) {
-            (Some(active), _, _) if active.open.kind != Kind::Repair => "releasing",
+        let open = self.active.as_ref().and(self.course.record.open.as_ref());
+        let health = match (open, up, good && self.unreadable.is_none()) {
+            (Some(open), _, _) if open.kind != Kind::Repair => "releasing",
             (_, false, _) => "down",
             (_, true, true) => "ok",
             (_, true, false) => "degraded",
@@ -254,19 +277,27 @@ impl Actor {
             environment: self.id.environment.to_string(),
             wanted: if up { "up" } else { "down" }.into(),
             health: health.into(),
-            release: self.record.release().map(|running| running.release.0),
+            release: self.course.record.release().map(|running| running.release.0),
             ready: counted().map(|service| service.ready).sum(),
             replicas: counted().map(|service| service.replicas).sum(),
         }
     }
 
     async fn health(
-        &mut self,
+        &self,
         make: impl Fn(&Stack, &plan::Observed, Option<jiff::Timestamp>, jiff::Timestamp) -> HealthDocument,
     ) -> Result<HealthDocument, ApiError> {
+        let unseen = |error: super::world::SeeError| ApiError::new(500, "MS0217", crate::chain(&error));
         let stack = self.up()?;
-        self.see().await.map_err(|error| ApiError::new(500, "MS0217", error))?;
-        Ok(make(&stack, &self.have, self.record.up_since, self.world.clock.now()))
+        let have = self.world.observe(&self.id, Some(&stack)).await.map_err(unseen)?;
+        Ok(make(&stack, &have, self.course.record.up_since, self.world.clock.now()))
+    }
+
+    /// The bundles that what is wanted, and what it may go back to, run from.
+    fn needs(&self) -> BTreeSet<BundleId> {
+        let record = &self.course.record;
+        let good = record.good.as_ref().map(|good| &good.running);
+        record.release().into_iter().chain(good).map(|running| running.bundle.clone()).collect()
     }
 
     fn pick(&self, target: &str) -> Result<ReplicaId, ApiError> {
@@ -302,6 +333,19 @@ impl Actor {
             failures: 0,
         })
     }
+}
+
+impl Ordered {
+    fn new(kind: Kind, actor: String, text: String) -> Self {
+        Self { kind, actor, news: Vec::new(), text, expect: None }
+    }
+}
+
+/// The answer to orders for a stack that cannot be read.
+pub(super) fn refusal(id: &str, why: &str) -> ApiError {
+    let message = format!("`{id}` cannot be read, and is left as it runs: {why}");
+    let help = "put the backup of what is damaged back; see `mainstay explain MS0227` for the other ways on";
+    ApiError::new(409, "MS0227", message).help(help)
 }
 
 fn known(stack: &Stack, name: &str) -> Result<ServiceName, ApiError> {

@@ -16,25 +16,33 @@ use std::time::Duration;
 pub struct ReadyPort {
     /// The machine.
     pub world: Arc<World>,
-    /// What is wanted, which says how replicas are probed.
-    pub stack: Option<Stack>,
+    /// The wanted release, which says how its replicas are probed.
+    pub wanted: Option<Arc<Stack>>,
+    /// The last good release, which says how the others are.
+    pub good: Option<Arc<Stack>>,
 }
 
 impl ReadyPort {
     /// Whether the replica is ready; none when it has to be waited for.
     async fn look(&self, stack: &StackId, id: &ReplicaId) -> Result<bool, NotReady> {
         let not = |why: String, exited| NotReady { id: id.clone(), why, exited };
-        let have = self.world.observe(stack, self.stack.as_ref()).await;
-        let have = have.map_err(|error| not(crate::chain(&error), false))?;
+        let have = self
+            .world
+            .observe(stack, self.wanted.as_deref())
+            .await
+            .map_err(|error| not(crate::chain(&error), false))?;
+        // Asked for after that: a replica without a probe is ready as soon as it is watched.
+        self.world.watch(stack, &have.placed, self.wanted.as_deref(), self.good.as_deref());
+        let health = self.world.probes.health(stack);
         match have.placed.replicas.get(id).map(|replica| &replica.phase) {
             None => Err(not("it is not there".into(), true)),
             Some(Phase::Exited { how, .. }) => Err(not(super::explain::in_words(*how), true)),
             Some(Phase::Failed { why, .. }) => Err(not(why.clone(), true)),
             Some(Phase::Half) => Err(not("its start was cut short".into(), true)),
             Some(Phase::Unknown(_)) => Ok(false),
-            Some(Phase::Running { .. }) => match have.health.get(id) {
+            Some(Phase::Running { .. }) => match health.get(id) {
                 Some(Health::Dead(why)) => Err(not(why.clone(), false)),
-                _ => Ok(have.is_ready(id)),
+                health => Ok(health == Some(&Health::Ready)),
             },
         }
     }
@@ -70,8 +78,11 @@ impl Jobs for ReadyPort {
         let lost = |why: String| JobLost { id: id.clone(), source: why.into() };
         loop {
             let changed = self.world.changed();
-            let placed = self.world.engine.observe(stack).await.map_err(|error| lost(crate::chain(&error)))?;
-            match placed.replicas.get(id).map(|replica| &replica.phase) {
+            let have =
+                self.world.observe(stack, self.wanted.as_deref()).await.map_err(|error| lost(crate::chain(&error)))?;
+            // Before anything that counts on the job is done.
+            self.world.note_completions(stack, &have).await;
+            match have.placed.replicas.get(id).map(|replica| &replica.phase) {
                 Some(Phase::Exited { how, .. }) => return Ok(*how),
                 Some(Phase::Failed { why, .. }) => return Err(lost(why.clone())),
                 Some(Phase::Half) => return Err(lost("its start was cut short".into())),
@@ -142,6 +153,7 @@ impl Edge for EdgePort {
                 let settle = |routing: &mut crate::edge_link::table::StackRouting| {
                     routing.settled = Some((wanted, hash));
                     routing.opened = None;
+                    routing.kept = None;
                 };
                 self.world.hub.change(stack, settle).await
             }

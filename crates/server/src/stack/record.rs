@@ -1,19 +1,20 @@
 //! What is durable of a stack: what is wanted, since when, and the run that is under way.
 
+use crate::api::release::Explanation;
 use jiff::Timestamp;
 use model::{BundleId, ReleaseNumber, ServiceName, VolumeName};
 use plan::allocate::Allocation;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is durable of a stack.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     /// Start of its block of user numbers.
     pub uid_base: u32,
     /// What is wanted.
     pub wanted: Wanted,
     /// The release that last became ready as a whole: where a failed one falls back to.
-    pub good: Option<Running>,
+    pub good: Option<Good>,
     /// When somebody last asked for it to be up.
     pub asked_at: Timestamp,
     /// Replicas of these services that are older are replaced.
@@ -33,6 +34,8 @@ pub struct Record {
 /// What is wanted of a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
+    /// Nobody has ordered anything yet, as far as we know: what runs is left alone.
+    Nothing,
     /// This release runs.
     Up(Running),
     /// Nothing runs; these volumes go as well.
@@ -48,8 +51,30 @@ pub struct Running {
     pub bundle: BundleId,
 }
 
-/// A run under way.
+/// A release that was ready as a whole, with everything it was settled with.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Good {
+    /// The release.
+    pub running: Running,
+    /// Its addresses.
+    pub allocation: Allocation,
+    /// Its numbers of replicas that differed from what it declares.
+    pub scale: BTreeMap<ServiceName, u32>,
+}
+
+/// What a release is settled with beside its bundle.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
+    /// Start of the stack's block of user numbers.
+    pub uid_base: u32,
+    /// Addresses that were given out.
+    pub allocation: &'a Allocation,
+    /// Numbers of replicas that differ from what is declared.
+    pub scale: &'a BTreeMap<ServiceName, u32>,
+}
+
+/// A run under way.
+#[derive(Debug, Clone, PartialEq)]
 pub struct OpenRun {
     /// Its number.
     pub run: u64,
@@ -59,6 +84,8 @@ pub struct OpenRun {
     pub actor: String,
     /// Since when.
     pub since: Timestamp,
+    /// What its release died of: the last good one is being put back.
+    pub failed: Option<Explanation>,
 }
 
 /// What a run is for.
@@ -94,7 +121,7 @@ impl Record {
     pub fn new(uid_base: u32, now: Timestamp) -> Self {
         Self {
             uid_base,
-            wanted: Wanted::Down(BTreeSet::new()),
+            wanted: Wanted::Nothing,
             good: None,
             asked_at: now,
             restart: BTreeMap::new(),
@@ -110,7 +137,17 @@ impl Record {
     pub fn release(&self) -> Option<&Running> {
         match &self.wanted {
             Wanted::Up(running) => Some(running),
-            Wanted::Down(_) => None,
+            Wanted::Down(_) | Wanted::Nothing => None,
         }
+    }
+
+    /// What the wanted release is settled with.
+    pub fn given(&self) -> Given<'_> {
+        Given { uid_base: self.uid_base, allocation: &self.allocation, scale: &self.scale }
+    }
+
+    /// What the last good release is settled with.
+    pub fn given_good<'a>(&self, good: &'a Good) -> Given<'a> {
+        Given { uid_base: self.uid_base, allocation: &good.allocation, scale: &good.scale }
     }
 }

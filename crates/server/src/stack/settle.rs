@@ -1,6 +1,6 @@
 //! From a release's bundle to the stack it wants: declaration, addresses, hashes.
 
-use super::record::{Record, Running};
+use super::record::{Given, Running};
 use super::world::World;
 use crate::api::ApiError;
 use model::StackId;
@@ -9,37 +9,38 @@ use model::stack::Stack;
 use plan::InUse;
 use plan::allocate::Allocation;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The stack that a release wants, and the addresses given out for it.
 pub async fn settle(
     world: &World,
     id: &StackId,
     running: &Running,
-    record: &Record,
-) -> Result<(Stack, Allocation), ApiError> {
+    given: Given<'_>,
+) -> Result<(Arc<Stack>, Allocation), ApiError> {
     let declaration = world.declaration(&running.bundle).await?;
     let mut project = parse(&declaration.reveal_text())?;
     if (&project.name, &project.environment) != (&id.project, &id.environment) {
         let message = format!("the bundle is of `{}@{}`, not of `{id}`", project.name, project.environment);
         return Err(ApiError::new(422, "MS0220", message).help("name the stack that the bundle was made for"));
     }
-    for (name, replicas) in &record.scale {
+    for (name, replicas) in given.scale {
         if let Some(service) = project.services.get_mut(name) {
             service.replicas = *replicas;
         }
     }
-    let in_use = in_use(world, id, &record.allocation).await?;
-    let allocation = plan::allocate(&project, &record.allocation, &in_use).map_err(|error| refused(&error))?;
+    let in_use = in_use(world, id, given.allocation).await?;
+    let allocation = plan::allocate(&project, given.allocation, &in_use).map_err(|error| refused(&error))?;
     let manifest = world.lay_out(&running.bundle).await?;
     let terms = plan::Terms {
         release: running.release,
         bundle: running.bundle.clone(),
-        uid_base: record.uid_base,
+        uid_base: given.uid_base,
         key: world.hash_key(),
     };
     let stack = plan::settle_stack(&project, &allocation, &terms, &|path| manifest.digest_of(path))
         .map_err(|error| refused(&error))?;
-    Ok((stack, allocation))
+    Ok((Arc::new(stack), allocation))
 }
 
 /// What the machine and its other stacks have; `own` is this stack's, which the machine uses as well.

@@ -2,12 +2,13 @@
 //!
 //! What is wanted, scaled and restarted lies in the store's own columns; this is the rest.
 
-use super::record::{Kind, OpenRun, Record, Running, Wanted};
+use super::record::{Good, Kind, OpenRun, Record, Running, Wanted};
+use crate::api::release::Explanation;
 use jiff::Timestamp;
 use model::{ReleaseNumber, StackId};
 use plan::allocate::Allocation;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use store::{Desire, StackState};
 
 /// The version written; every version is read.
@@ -18,6 +19,9 @@ struct Rest {
     v: u32,
     wanted: Option<Release>,
     good: Option<Release>,
+    /// What the good one is settled with; that of the wanted one when none.
+    #[serde(default)]
+    good_given: Option<Given>,
     up_since: Option<Timestamp>,
     last_run: u64,
     open: Option<Open>,
@@ -30,12 +34,20 @@ struct Release {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+struct Given {
+    allocation: String,
+    scale: BTreeMap<String, u32>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 struct Open {
     run: u64,
     kind: String,
     release: Option<u64>,
     actor: String,
     since: Timestamp,
+    #[serde(default)]
+    failed: Option<Explanation>,
 }
 
 /// The name of the setting that holds the rest of a stack's record.
@@ -48,6 +60,7 @@ pub fn desire(record: &Record) -> Desire {
     let (release, down) = match &record.wanted {
         Wanted::Up(running) => (Some(running.release), None),
         Wanted::Down(volumes) => (None, Some(volumes.clone())),
+        Wanted::Nothing => (None, None),
     };
     Desire { release, down, asked_at: record.asked_at, scale: record.scale.clone(), restart: record.restart.clone() }
 }
@@ -64,11 +77,17 @@ pub fn rest(record: &Record) -> Vec<u8> {
         },
         actor: open.actor.clone(),
         since: open.since,
+        failed: open.failed.clone(),
     });
+    let given = |good: &Good| Given {
+        allocation: good.allocation.to_text(),
+        scale: good.scale.iter().map(|(name, count)| (name.to_string(), *count)).collect(),
+    };
     let rest = Rest {
         v: VERSION,
         wanted: record.release().map(release),
-        good: record.good.as_ref().map(release),
+        good: record.good.as_ref().map(|good| release(&good.running)),
+        good_given: record.good.as_ref().map(given),
         up_since: record.up_since,
         last_run: record.last_run,
         open,
@@ -87,19 +106,27 @@ pub fn read(state: StackState, rest: Option<&[u8]>) -> Result<Record, String> {
         record.allocation = Allocation::from_text(text).map_err(|error| error.to_string())?;
     }
     let Some(rest) = rest else {
-        return Ok(record);
+        return match (state.desire.release, state.desire.down) {
+            (Some(release), _) => Err(format!("release {release} is wanted, and what it runs from is missing")),
+            (None, Some(volumes)) => Ok(Record { wanted: Wanted::Down(volumes), ..record }),
+            (None, None) => Ok(record),
+        };
     };
     let rest: Rest = serde_json::from_slice(rest).map_err(|error| error.to_string())?;
     if rest.v > VERSION {
         return Err(format!("it was written by a newer version (form {}, this one reads {VERSION})", rest.v));
     }
-    record.good = rest.good.map(running).transpose()?;
+    record.good = match rest.good.map(running).transpose()? {
+        Some(running) => Some(good(running, rest.good_given, &record)?),
+        None => None,
+    };
     record.up_since = rest.up_since;
     record.last_run = rest.last_run;
     record.open = rest.open.map(open).transpose()?;
     record.wanted = match (state.desire.down, rest.wanted) {
         (None, Some(release)) => Wanted::Up(running(release)?),
-        (down, _) => Wanted::Down(down.unwrap_or_else(BTreeSet::new)),
+        (Some(volumes), _) => Wanted::Down(volumes),
+        (None, None) => Wanted::Nothing,
     };
     Ok(record)
 }
@@ -107,6 +134,16 @@ pub fn read(state: StackState, rest: Option<&[u8]>) -> Result<Record, String> {
 fn running(release: Release) -> Result<Running, String> {
     let bundle = release.bundle.parse().map_err(|error: model::id::IdError| error.to_string())?;
     Ok(Running { release: ReleaseNumber(release.release), bundle })
+}
+
+fn good(running: Running, given: Option<Given>, record: &Record) -> Result<Good, String> {
+    let Some(given) = given else {
+        return Ok(Good { running, allocation: record.allocation.clone(), scale: record.scale.clone() });
+    };
+    let allocation = Allocation::from_text(&given.allocation).map_err(|error| error.to_string())?;
+    let name = |text: String| text.parse().map_err(|error: model::name::NameError| error.to_string());
+    let scale = given.scale.into_iter().map(|(text, count)| Ok((name(text)?, count)));
+    Ok(Good { running, allocation, scale: scale.collect::<Result<_, String>>()? })
 }
 
 fn kind_name(kind: Kind) -> &'static str {
@@ -128,21 +165,22 @@ fn open(open: Open) -> Result<OpenRun, String> {
         ("repair", _) => Kind::Repair,
         (other, _) => return Err(format!("it has a run of kind `{other}`")),
     };
-    Ok(OpenRun { run: open.run, kind, actor: open.actor, since: open.since })
+    Ok(OpenRun { run: open.run, kind, actor: open.actor, since: open.since, failed: open.failed })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use model::EnvironmentName;
-    use std::collections::BTreeMap;
+    use std::collections::BTreeSet;
 
     fn record() -> Record {
         let bundle = "b".repeat(64).parse().expect("64 hexadecimal digits");
         let running = Running { release: ReleaseNumber(3), bundle };
         let mut record = Record::new(7, Timestamp::UNIX_EPOCH);
         record.wanted = Wanted::Up(running.clone());
-        record.good = Some(running);
+        let scale = BTreeMap::from([("api".parse().expect("legal"), 2)]);
+        record.good = Some(Good { running, allocation: Allocation::default(), scale });
         record.last_run = 9;
         record.scale = BTreeMap::from([("api".parse().expect("legal"), 3)]);
         record.open = Some(OpenRun {
@@ -150,6 +188,7 @@ mod tests {
             kind: Kind::Release(ReleaseNumber(3)),
             actor: "root".into(),
             since: Timestamp::UNIX_EPOCH,
+            failed: Some(Explanation { summary: "why".into(), ..Explanation::default() }),
         });
         record
     }
@@ -172,7 +211,9 @@ mod tests {
         assert_eq!(read(state(&record), Some(&rest(&record))), Ok(record.clone()));
         let down =
             Record { wanted: Wanted::Down(BTreeSet::from(["data".parse().expect("legal")])), open: None, ..record };
-        assert_eq!(read(state(&down), Some(&rest(&down))), Ok(down));
+        assert_eq!(read(state(&down), Some(&rest(&down))), Ok(down.clone()));
+        let fresh = Record { wanted: Wanted::Nothing, ..down };
+        assert_eq!(read(state(&fresh), Some(&rest(&fresh))), Ok(fresh));
     }
 
     #[test]
@@ -180,6 +221,14 @@ mod tests {
         let first = br#"{"v":1,"wanted":null,"good":null,"up_since":null,"last_run":4,"open":null}"#;
         let record = Record::new(7, Timestamp::UNIX_EPOCH);
         assert_eq!(read(state(&record), Some(first)).map(|record| record.last_run), Ok(4));
+    }
+
+    #[test]
+    fn a_record_whose_rest_is_lost_is_not_taken_for_one_that_wants_nothing() {
+        let fresh = Record::new(7, Timestamp::UNIX_EPOCH);
+        assert_eq!(read(state(&fresh), None).map(|record| record.wanted), Ok(Wanted::Nothing));
+        let error = read(state(&record()), None).expect_err("release 3 is wanted");
+        assert!(error.contains("release 3"), "{error}");
     }
 
     #[test]

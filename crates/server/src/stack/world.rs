@@ -8,9 +8,9 @@ use edge::control::{DrainReport, Fixed};
 use engine::{Engine, EngineError};
 use jiff::Timestamp;
 use model::policy::RouteTarget;
-use model::stack::Stack;
+use model::stack::{Stack, Target};
 use model::{ReplicaId, StackId};
-use plan::observed::{Health, Known, Phase, Placed, Replica, Routing};
+use plan::observed::{Completed, Health, Known, Phase, Placed, Replica, Routing};
 use plan::{Observed, Step};
 use probe::{Probes, Watch};
 use runtime::{Clock, Tasks};
@@ -18,8 +18,8 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use store::{Bundles, Keys, NewEvent, Store};
-use tokio::sync::{mpsc, watch};
+use store::{Bundles, Keys, NewEvent, Store, StoreError};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::api::status::HealthDocument;
 
@@ -47,6 +47,19 @@ pub struct World {
     pub events: mpsc::Sender<(Option<StackId>, NewEvent)>,
     /// Grows whenever something happened to some stack.
     pub pulse: watch::Sender<u64>,
+    /// Something ended that may have left things nobody needs.
+    pub tidy: Notify,
+}
+
+/// A stack could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum SeeError {
+    /// What runs is not known.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What is written down of it is not known.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What routes to `@health` and `@ready` answer.
@@ -86,23 +99,31 @@ impl World {
         self.pulse.send_modify(|count| *count += 1);
     }
 
-    /// Everything that can be seen of a stack; probes are made to watch what runs as `stack` wants it watched.
-    /// What they say is shown to people, so the stack's secrets are hidden in it.
-    pub async fn observe(&self, id: &StackId, stack: Option<&Stack>) -> Result<Observed, EngineError> {
+    /// Everything that can be seen of a stack. Changes nothing. What replicas and probes say is shown to people, so the
+    /// secrets of `stack` are hidden in it.
+    pub async fn observe(&self, id: &StackId, stack: Option<&Stack>) -> Result<Observed, SeeError> {
         // Read first: what changes while we look makes the plan stale, never the other way round.
-        let generation = self.generation(id).await;
+        let (generation, completions) = self.known(id).await?;
         let placed = self.engine.observe(id).await?;
-        self.probes.settle(id, &watches(&placed, stack));
         let routing = self.hub.routing(id).await;
         // A stack the edge has nothing of is as settled as one that was taken down.
-        let nothing = routing.opened.is_none().then(plan::routing::hash_of_nothing);
-        let settled = routing.settled.map(|(_, hash)| hash).or(nothing);
+        let is_nothing = routing.opened.is_none() && routing.kept.is_none();
+        let settled = routing.settled.map(|(_, hash)| hash).or(is_nothing.then(plan::routing::hash_of_nothing));
         let edge = Known::Is(Routing { routed: routing.routed, settled });
-        let mut have = Observed { generation, health: self.probes.health(id), placed, edge };
+        let completed = completions
+            .into_iter()
+            .map(|done| ((done.service, done.hash), Completed { replicas: done.replicas, at: done.at }));
+        let health = self.probes.health(id);
+        let mut have = Observed { generation, health, placed, edge, completed: completed.collect() };
         if let Some(stack) = stack {
             redact::observed(stack, &mut have);
         }
         Ok(have)
+    }
+
+    /// Has the probes watch what runs, each replica as the release it was started with wants it watched.
+    pub fn watch(&self, id: &StackId, placed: &Placed, wanted: Option<&Stack>, good: Option<&Stack>) {
+        self.probes.settle(id, &watches(placed, wanted, good, &|replica| self.probes.watched(id, replica)));
     }
 
     /// Whether the replica's probe passes.
@@ -120,19 +141,18 @@ impl World {
     /// Tells the edge who is ready, and the documents of routes to `@health` and `@ready`.
     pub async fn publish(&self, id: &StackId, have: &Observed, documents: Option<&Documents>) {
         let documents = documents.map(|of| (fixed(&of.health), fixed(&of.ready)));
+        // With the edge's entry in hand: what was routed or asked since `have` was seen stays.
+        let refresh = |routing: &mut StackRouting| {
+            renew(routing, have, &self.probes.health(id));
+            routing.documents = documents.clone();
+        };
         let before = self.hub.routing(id).await;
-        let health = carried(have, &before);
-        if documents == before.documents && before.health == health && before.replicas == have.placed.replicas {
+        let mut after = before.clone();
+        refresh(&mut after);
+        if after.documents == before.documents && after.health == before.health && after.replicas == before.replicas {
             return;
         }
-        let replicas = have.placed.replicas.clone();
-        let changed = self.hub.change(id, |routing| {
-            routing.routed.retain(|id| replicas.contains_key(id));
-            routing.replicas = replicas;
-            routing.health = health;
-            routing.documents = documents;
-        });
-        if let Err(error) = changed.await {
+        if let Err(error) = self.hub.change(id, refresh).await {
             self.event(id, "edge", "edge.refused", "mainstay", crate::chain(&error));
         }
     }
@@ -168,16 +188,18 @@ impl World {
         }
     }
 
-    /// Records that a step is done.
-    pub fn step_done(&self, id: &StackId, step: &Step) {
+    /// Records that a step of a run is done.
+    pub fn step_done(&self, id: &StackId, run: u64, step: &Step) {
         let step = view::plan::step(plan::StepId(0), step);
-        self.event(id, &step.subject, "step.done", "mainstay", format!("{}: {}", step.action, step.why));
+        let text = format!("{}: {}", step.action, step.why);
+        self.tell(id, &step.subject, "step.done", "mainstay", Some(format!("run {run}")), text);
     }
 
-    /// Records that a step failed.
-    pub fn step_failed(&self, id: &StackId, step: &Step, error: &str) {
+    /// Records that a step of a run failed.
+    pub fn step_failed(&self, id: &StackId, run: u64, step: &Step, error: &str) {
         let step = view::plan::step(plan::StepId(0), step);
-        self.event(id, &step.subject, "step.failed", "mainstay", format!("{}: {error}", step.action));
+        let text = format!("{}: {error}", step.action);
+        self.tell(id, &step.subject, "step.failed", "mainstay", Some(format!("run {run}")), text);
     }
 
     /// Records what a drain cut.
@@ -194,30 +216,76 @@ impl World {
     }
 }
 
-/// How each running replica is probed: as the wanted stack says, whichever release it belongs to.
-fn watches(placed: &Placed, stack: Option<&Stack>) -> BTreeMap<ReplicaId, Watch> {
+/// How each running replica is probed. A release that asks other questions asks them of its own replicas only: those it
+/// replaces would fail them and be out of rotation before anything takes their place.
+fn watches(
+    placed: &Placed,
+    wanted: Option<&Stack>,
+    good: Option<&Stack>,
+    watched: &dyn Fn(&ReplicaId) -> Option<Watch>,
+) -> BTreeMap<ReplicaId, Watch> {
+    let target = |stack: Option<&Stack>, id: &ReplicaId| stack?.services.get(&id.service).cloned();
     let watch = |(id, replica): (&ReplicaId, &Replica)| {
         let Phase::Running { since } = replica.phase else {
             return None;
         };
-        let probes = stack.and_then(|stack| stack.services.get(&id.service)).map(|target| target.probes.clone());
         let address = replica.addresses.values().next().map(|address| IpAddr::V4(*address));
+        let same = |target: &Target| target.hash == replica.hash;
+        let probes = target(wanted, id)
+            .filter(same)
+            .or_else(|| target(good.filter(|good| good.release == replica.release), id))
+            .or_else(|| target(good, id).filter(same))
+            .map(|target| target.probes);
+        // Of a release that is neither: as it was watched until now, if it is the same process.
+        let before = || watched(id).filter(|watch| watch.since == since).map(|watch| watch.probes);
+        let probes = probes.or_else(before).or_else(|| target(wanted, id).map(|target| target.probes));
         Some((id.clone(), Watch { since, address, probes: probes.unwrap_or_default() }))
     };
     placed.replicas.iter().filter_map(watch).collect()
 }
 
+/// Brings what the edge goes by up to what was seen. Marks stay: they are taken away by drains alone.
+fn renew(routing: &mut StackRouting, have: &Observed, health: &BTreeMap<ReplicaId, Health>) {
+    let before = std::mem::take(&mut routing.replicas);
+    let mut replicas = have.placed.replicas.clone();
+    for (id, known) in &before {
+        match replicas.get(id) {
+            Some(seen) if age(known).is_none_or(|known| age(seen).is_none_or(|seen| known <= seen)) => {}
+            None if !routing.routed.contains(id) => {}
+            // Seen and routed after `have` was.
+            _ => drop(replicas.insert(id.clone(), known.clone())),
+        }
+    }
+    routing.health = carried(&replicas, health, &before, &routing.health);
+    routing.replicas = replicas;
+}
+
+/// How far a replica is in its lives: grows with each start and each end. None when that cannot be told.
+fn age(replica: &Replica) -> Option<(Timestamp, bool)> {
+    match replica.phase {
+        Phase::Running { since } => Some((since, false)),
+        Phase::Exited { since, .. } => Some((since, true)),
+        Phase::Failed { at, .. } => Some((at, true)),
+        Phase::Half | Phase::Unknown(_) => None,
+    }
+}
+
 /// What the edge goes by. A replica that was ready and has not been asked since the daemon came back stays so:
 /// the control plane's death must not take anything out of rotation.
-fn carried(have: &Observed, before: &StackRouting) -> BTreeMap<ReplicaId, Health> {
+fn carried(
+    replicas: &BTreeMap<ReplicaId, Replica>,
+    health: &BTreeMap<ReplicaId, Health>,
+    before: &BTreeMap<ReplicaId, Replica>,
+    was: &BTreeMap<ReplicaId, Health>,
+) -> BTreeMap<ReplicaId, Health> {
     let one = |(id, replica): (&ReplicaId, &Replica)| {
-        let health = match have.health.get(id) {
-            Some(Health::Starting) | None if is_same(replica, before.replicas.get(id)) => before.health.get(id)?,
+        let health = match health.get(id) {
+            Some(Health::Starting) | None if is_same(replica, before.get(id)) => was.get(id)?,
             health => health?,
         };
         Some((id.clone(), health.clone()))
     };
-    have.placed.replicas.iter().filter_map(one).collect()
+    replicas.iter().filter_map(one).collect()
 }
 
 /// Whether a replica still runs the process it ran before.
@@ -246,5 +314,94 @@ fn health_news(health: Option<&Health>) -> Option<(&'static str, String)> {
         Health::Unready(why) => Some(("replica.unready", why.clone())),
         Health::Dead(why) => Some(("replica.dead", why.clone())),
         Health::Starting => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::probe::{Check, Probe};
+    use model::project::Role;
+    use model::{BundleId, ReleaseNumber, SpecHash};
+    use std::time::Duration;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("in range")
+    }
+
+    fn bundle() -> BundleId {
+        "ab".repeat(32).parse().expect("64 digits")
+    }
+
+    fn replica(hash: u8, release: u64, since: i64) -> Replica {
+        Replica {
+            role: Role::Service,
+            hash: SpecHash::from_digest([hash; 16]),
+            release: ReleaseNumber(release),
+            bundle: bundle(),
+            addresses: BTreeMap::new(),
+            failures: 0,
+            stop_signal: 15,
+            stop_grace: Duration::ZERO,
+            phase: Phase::Running { since: at(since) },
+        }
+    }
+
+    /// A stack of one service `api` whose readiness is asked at this path.
+    fn stack(hash: u8, release: u64, path: &str) -> Stack {
+        let project = testkit::project::with(testkit::project::project(), "api", |service| {
+            let check = Check::Http { port: 80, path: path.into() };
+            service.probes.ready = Some(Probe::with_defaults(check));
+        });
+        let mut stack = crate::testing::stack(&project);
+        stack.release = ReleaseNumber(release);
+        stack.services.values_mut().for_each(|target| target.hash = SpecHash::from_digest([hash; 16]));
+        stack
+    }
+
+    fn id(text: &str) -> ReplicaId {
+        text.parse().expect("legal")
+    }
+
+    #[test]
+    fn each_replica_is_asked_what_its_own_release_says() {
+        let replicas = [("api.1", replica(1, 1, 0)), ("api.2", replica(2, 2, 0)), ("api.3", replica(3, 3, 0))];
+        let replicas = replicas.into_iter().map(|(name, replica)| (id(name), replica)).collect();
+        let placed = Placed { replicas, ..Placed::default() };
+        let (good, wanted) = (stack(1, 1, "/old"), stack(2, 2, "/new"));
+        let third = Watch {
+            since: at(0),
+            address: None,
+            probes: stack(3, 3, "/third").services[&id("api.1").service].probes.clone(),
+        };
+        let watched = |replica: &ReplicaId| (*replica == id("api.3")).then(|| third.clone());
+        let watches = watches(&placed, Some(&wanted), Some(&good), &watched);
+        let path = |name: &str| match &watches[&id(name)].probes.ready.as_ref().expect("it has one").check {
+            Check::Http { path, .. } => path.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(["api.1", "api.2", "api.3"].map(path), ["/old", "/new", "/third"]);
+    }
+
+    #[test]
+    fn what_was_routed_after_the_look_stays_routed_and_fresh() {
+        let have = Observed {
+            placed: Placed { replicas: BTreeMap::from([(id("api.1"), replica(1, 1, 0))]), ..Placed::default() },
+            ..Observed::default()
+        };
+        let mut routing = StackRouting {
+            routed: [id("api.1"), id("api.2")].into(),
+            // The first one was started again since, the second one is new, the third one is gone.
+            replicas: [("api.1", 5), ("api.2", 6), ("api.3", 0)].map(|(n, since)| (id(n), replica(1, 1, since))).into(),
+            ..StackRouting::default()
+        };
+        let health = BTreeMap::from([(id("api.1"), Health::Ready), (id("api.2"), Health::Ready)]);
+        renew(&mut routing, &have, &health);
+        assert_eq!(routing.routed.len(), 2);
+        assert_eq!(
+            routing.replicas,
+            [("api.1", 5), ("api.2", 6)].map(|(n, since)| (id(n), replica(1, 1, since))).into()
+        );
+        assert_eq!(routing.health, health);
     }
 }

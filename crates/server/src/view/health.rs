@@ -96,7 +96,8 @@ pub fn service(name: &ServiceName, target: &Target, have: &Observed) -> ServiceH
         Role::Job => mine().filter(|(_, replica)| is_completed(replica)).count(),
         Role::Service => mine().filter(|(id, _)| have.is_ready(id)).count(),
     };
-    let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+    let known = if target.role == Role::Job { have.n_completed(name, target.hash, None) } else { 0 };
+    let ready = u32::try_from(ready).unwrap_or(u32::MAX).max(known);
     let status = match (target.role, ready) {
         (Role::Job, ready) if ready >= target.replicas => "completed",
         (Role::Job, _) if mine().any(|(_, replica)| has_failed(replica)) => "failed",

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-/// Blobs used within this time stay: their bundle may be about to be made. Longer than any upload takes.
+/// Bundles and blobs used within this time stay: they may be about to be released. Longer than any upload takes.
 const GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// What a collection removed.
@@ -23,14 +23,17 @@ pub struct Collected {
 }
 
 impl Bundles {
-    /// Removes every bundle that is not in `keep`, and every content that none of the kept ones has and that was
-    /// not used of late. Whoever runs from a bundle must have it in `keep`. Blocks.
+    /// Removes every bundle that is not in `keep` and every content that none of the remaining ones has, unless it was
+    /// used of late. Whoever runs from a bundle must have it in `keep`. Blocks.
     pub fn collect(&self, keep: &BTreeSet<BundleId>, now: Timestamp) -> Result<Collected, BundleError> {
         let _working = self.working();
         let mut collected = Collected::default();
         let mut needed = BTreeSet::new();
+        let before = now.checked_sub(GRACE).unwrap_or(Timestamp::MIN);
         for id in self.all()? {
-            if keep.contains(&id) {
+            // One that was just made is about to be released, or planned with.
+            let used = files::metadata(&self.manifest_path(&id))?.map(|metadata| files::last_used(&metadata));
+            if keep.contains(&id) || used.is_some_and(|used| used >= before.into()) {
                 needed.extend(self.manifest(&id)?.files().map(|file| file.digest));
                 continue;
             }
@@ -40,7 +43,6 @@ impl Bundles {
             files::remove_tree(&self.folder("trees").join(id.as_str()))?;
             collected.bundles += 1;
         }
-        let before = now.checked_sub(GRACE).unwrap_or(Timestamp::MIN);
         for folder in files::list(&self.folder("blobs"))? {
             for blob in files::list(&folder)? {
                 let Some(metadata) = files::metadata(&blob)? else { continue };
@@ -65,7 +67,8 @@ impl Bundles {
         Ok(paths.iter().filter_map(|path| id(path)).collect())
     }
 
-    /// Removes what a crash left half-made: trees without their name, trees and declarations without a manifest.
+    /// Removes what a crash left half-made: trees without their name, trees and declarations without a manifest, blobs
+    /// that had not come to their end.
     pub(super) fn sweep(&self) -> Result<(), BundleError> {
         let known: BTreeSet<String> = self.all()?.iter().map(BundleId::to_string).collect();
         for path in files::list(&self.folder("trees"))? {
@@ -76,6 +79,14 @@ impl Bundles {
         for path in files::list(&self.folder("manifests"))? {
             if !path.file_stem().and_then(|name| name.to_str()).is_some_and(|name| known.contains(name)) {
                 files::remove(&path)?;
+            }
+        }
+        for folder in files::list(&self.folder("blobs"))? {
+            for path in files::list(&folder)? {
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                if name.starts_with(".tmp-") || name.ends_with(".x.tmp") {
+                    files::remove(&path)?;
+                }
             }
         }
         Ok(())

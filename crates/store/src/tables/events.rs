@@ -97,9 +97,11 @@ impl Tx<'_> {
         Ok(events)
     }
 
-    /// Forgets events older than `before`; tells how many.
-    pub fn forget_events(&self, before: Timestamp) -> Result<usize, StoreError> {
-        self.execute("DELETE FROM events WHERE time < ?1", [nanos(before)])
+    /// Forgets events older than `before`, and of the others all but the newest `most`; tells how many.
+    pub fn forget_events(&self, before: Timestamp, most: u64) -> Result<usize, StoreError> {
+        let old = self.execute("DELETE FROM events WHERE time < ?1", [nanos(before)])?;
+        let sql = "DELETE FROM events WHERE id <= (SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?1)";
+        Ok(old + self.execute(sql, [signed(most)])?)
     }
 }
 

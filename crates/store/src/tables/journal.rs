@@ -89,7 +89,7 @@ pub enum RunEnd {
     Stopped,
     /// A step failed.
     Failed,
-    /// It was cut short, and the next daemon closed it.
+    /// It was cut short, and closed before the next one began.
     Interrupted,
 }
 
@@ -198,9 +198,13 @@ impl Tx<'_> {
         self.query("SELECT * FROM steps WHERE run = ?1 ORDER BY step", [signed(run.0)], read_step)
     }
 
-    /// Forgets runs that ended before `before`; tells how many.
-    pub fn forget_runs(&self, before: Timestamp) -> Result<usize, StoreError> {
-        self.execute("DELETE FROM runs WHERE ended_at < ?1", [nanos(before)])
+    /// Forgets runs that ended before `before`, and of the others of each stack all but the newest `most`; tells how
+    /// many. An open one stays.
+    pub fn forget_runs(&self, before: Timestamp, most: u64) -> Result<usize, StoreError> {
+        let old = self.execute("DELETE FROM runs WHERE ended_at < ?1", [nanos(before)])?;
+        let sql = "DELETE FROM runs WHERE ended_at IS NOT NULL AND id <= (SELECT newer.id FROM runs AS newer
+                   WHERE newer.stack = runs.stack ORDER BY newer.id DESC LIMIT 1 OFFSET ?1)";
+        Ok(old + self.execute(sql, [signed(most)])?)
     }
 
     fn must_be_open(&self, run: RunId) -> Result<(), StoreError> {

@@ -77,11 +77,19 @@ impl Tx<'_> {
         if let Some(stack) = self.stack(id)? {
             return Ok(stack);
         }
+        self.add_stack(id, self.free_uids(id, blocks)?, now)
+    }
+
+    /// The lowest block of user numbers that no stack has; `id` is for whom, for the error.
+    pub fn free_uids(&self, id: &StackId, blocks: UidBlocks) -> Result<u32, StoreError> {
         let taken: BTreeSet<u32> =
             self.query("SELECT uid_base FROM stacks", [], |row| row.number("uid_base"))?.into_iter().collect();
-        let bases = (0..blocks.count).map_while(|n| blocks.first.checked_add(n.checked_mul(blocks.size)?));
-        let uid_base = bases.into_iter().find(|base| !taken.contains(base));
-        let uid_base = uid_base.ok_or_else(|| StoreError::NoUids(id.clone()))?;
+        let mut bases = (0..blocks.count).map_while(|n| blocks.first.checked_add(n.checked_mul(blocks.size)?));
+        bases.find(|base| !taken.contains(base)).ok_or_else(|| StoreError::NoUids(id.clone()))
+    }
+
+    /// Makes a stack with this block of user numbers and nothing wanted yet.
+    pub fn add_stack(&self, id: &StackId, uid_base: u32, now: Timestamp) -> Result<StackState, StoreError> {
         let desire =
             Desire { release: None, down: None, asked_at: now, scale: BTreeMap::new(), restart: BTreeMap::new() };
         let sql = "INSERT INTO stacks (project, environment, uid_base, generation, desire, created_at)

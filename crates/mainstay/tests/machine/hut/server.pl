@@ -1,5 +1,6 @@
 #!/usr/bin/perl
-# The least web server: PORT VERSION [SECONDS BEFORE IT LISTENS] [MARK]. One process for each connection.
+# The least web server: PORT VERSION [SECONDS BEFORE IT LISTENS] [MARK]. One process for each connection. It answers any
+# path but the health of another version: `/health-VERSION`.
 use strict;
 use warnings;
 use IO::Socket::INET;
@@ -18,7 +19,8 @@ until ($is_stopping) {
     while (defined(my $request = <$peer>)) {
         while (defined(my $line = <$peer>)) { last if $line =~ /^\r?$/ }
         my $body = "version $version\n";
-        print $peer "HTTP/1.1 200 OK\r\ncontent-length: " . length($body) . "\r\n\r\n$body";
+        my $status = $request =~ m{ /health-(\S+) } && $1 ne $version ? "404 Not Found" : "200 OK";
+        print $peer "HTTP/1.1 $status\r\ncontent-length: " . length($body) . "\r\n\r\n$body";
     }
     exit 0;
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::edge_link::process::Launcher;
 use model::policy::{Route, RoutePath, RouteTarget};
-use model::project::{PortProtocol, Project, PublishedPort, Runs};
+use model::project::{PortProtocol, PublishedPort, Runs};
 use runtime::{SystemClock, Tasks};
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpListener, TcpStream};
@@ -83,19 +83,7 @@ fn stack(id: &str, ports: &[PublishedPort], has_routes: bool) -> Stack {
         let paths = vec![RoutePath { prefix: "/".into(), target, at: NOWHERE }];
         project.routes.push(Route { host: format!("{id}.localhost"), paths, at: NOWHERE });
     }
-    settled(&project)
-}
-
-fn settled(project: &Project) -> Stack {
-    let allocation = plan::allocate(project, &plan::Allocation::default(), &[]).expect("there is room");
-    let terms = plan::Terms {
-        release: model::ReleaseNumber(1),
-        bundle: "ab".repeat(32).parse().expect("legal"),
-        uid_base: 100_000,
-        key: model::fingerprint::HashKey([7; 32]),
-    };
-    let content = |path: &str| Some(model::ContentDigest::of(path.as_bytes()));
-    plan::settle_stack(project, &allocation, &terms, &content).expect("everything is in the bundle")
+    crate::testing::stack(&project)
 }
 
 /// The status of a request for a file that is not there.
@@ -192,7 +180,7 @@ async fn a_folder_is_counted_for_its_service_and_a_lost_one_hurts_nobody_else() 
     rig.settle(&broken).await.expect("it is there now");
     std::fs::remove_dir(&lost).expect("removed");
     rig.hub.link.lock().await.dirs.clear();
-    rig.hub.change(&one.id, |routing| routing.document = None).await.expect("nothing new");
+    rig.hub.change(&one.id, |routing| routing.documents = None).await.expect("nothing new");
     rig.open(&one).await.expect("the other stack's folder is not its concern");
     assert!(status("127.0.0.1", port, "x").await.starts_with("HTTP/1.1 503"));
     assert!(status("127.0.0.1", rig.http, "one.localhost").await.starts_with("HTTP/1.1 404"));
