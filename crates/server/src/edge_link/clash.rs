@@ -106,8 +106,8 @@ fn twice(mine: &[(SocketAddr, ServiceName)]) -> Option<Clash> {
 
 /// Whoever has routes needs their port, and so does everybody who publishes it.
 fn on_routes_port(wanted: &Stack, others: &[(&StackId, &Stack)], ground: &Ground) -> Option<Clash> {
-    let everybody = || others.iter().copied().chain([(&wanted.id, wanted)]);
-    let (routes, _) = everybody().filter(|(_, stack)| !stack.routes.is_empty()).last()?;
+    let everybody = || [(&wanted.id, wanted)].into_iter().chain(others.iter().copied());
+    let (routes, _) = everybody().find(|(_, stack)| !stack.routes.is_empty())?;
     let mut concerned = everybody().filter(|(id, _)| !wanted.routes.is_empty() || **id == wanted.id);
     concerned.find_map(|(id, stack)| {
         let all = published(stack, ground);

@@ -1,3 +1,6 @@
+//! A hub with a real edge in this process: who has a port, and what an edge that fails costs.
+#![expect(clippy::disallowed_methods, reason = "tests stand where the machine and clients do")]
+
 use super::*;
 use crate::edge_link::process::Launcher;
 use model::policy::{Route, RoutePath, RouteTarget};
