@@ -1,6 +1,10 @@
 //! Real sockets: who holds a port, addresses that come later, stale socket files.
 
-#![allow(clippy::disallowed_methods, reason = "tests look at what the doors left behind")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "tests look at what the doors left behind, and say it"
+)]
 
 use mainstay_runtime::sockets::{Address, ListenError, listen_tcp, listen_tcp_beside, listen_unix};
 use std::os::fd::AsFd;

@@ -47,9 +47,11 @@ fn violent(phase: &Phase, killed: Instant) -> Claim {
     claim(holds, format!("lost with the killed replica: {} (at most {MOST_LOST}, at once){when}", phase.lost()))
 }
 
-/// The WebSockets: texts came back, and none of the `connections` was cut but by the violent death, once each.
-pub fn sockets(all: Counts, violent: Counts, connections: u64) -> Vec<Claim> {
-    let outside = all.cut - violent.cut;
+/// The WebSockets: texts came back, and none of the `connections` was cut but by the violent death, once each, and by a
+/// release, once per old replica: one that stays open beyond the grace period is cut, by design.
+pub fn sockets(all: Counts, released: Counts, violent: Counts, connections: u64) -> Vec<Claim> {
+    const OLD_REPLICAS: u64 = 2;
+    let outside = all.cut - released.cut - violent.cut;
     // A goodbye or a cut may come in place of the echo under way.
     let silent = all.sent.saturating_sub(all.echoed + all.moved + all.cut);
     vec![
@@ -57,7 +59,11 @@ pub fn sockets(all: Counts, violent: Counts, connections: u64) -> Vec<Claim> {
             all.echoed > 0 && silent == 0,
             format!("WebSocket: {} texts echoed, {silent} without an answer", all.echoed),
         ),
-        claim(outside == 0, format!("WebSocket: {outside} connections cut without a violent death")),
+        claim(outside == 0, format!("WebSocket: {outside} connections cut without a reason")),
+        claim(
+            released.cut <= OLD_REPLICAS * connections,
+            format!("WebSocket: {} cuts after the grace period of {OLD_REPLICAS} old replicas", released.cut),
+        ),
         claim(
             violent.cut <= connections,
             format!("WebSocket: {} of {connections} connections cut by the violent death", violent.cut),
@@ -122,14 +128,15 @@ mod tests {
     #[test]
     fn websockets_are_echoed_and_cut_by_a_violent_death_only() {
         let counts = |sent, echoed, moved, cut| Counts { sent, echoed, moved, cut };
-        let check = |all, violent| broken(sockets(all, violent, 8));
+        let none = Counts::default();
+        let check = |all, violent| broken(sockets(all, none, violent, 8));
         assert_eq!(check(counts(100, 90, 4, 8), counts(20, 12, 0, 8)), Vec::<String>::new());
-        assert_eq!(check(counts(0, 0, 0, 0), counts(0, 0, 0, 0)), ["WebSocket: 0 texts echoed, 0 without an answer"]);
-        assert_eq!(check(counts(9, 5, 0, 0), counts(0, 0, 0, 0)), ["WebSocket: 5 texts echoed, 4 without an answer"]);
-        assert_eq!(
-            check(counts(9, 8, 0, 3), counts(0, 0, 0, 2)),
-            ["WebSocket: 1 connections cut without a violent death"]
-        );
+        assert_eq!(check(none, none), ["WebSocket: 0 texts echoed, 0 without an answer"]);
+        assert_eq!(check(counts(9, 5, 0, 0), none), ["WebSocket: 5 texts echoed, 4 without an answer"]);
+        let check_released = |cut| broken(sockets(counts(96, 80, 0, cut), counts(50, 40, 0, cut), none, 8));
+        assert_eq!(check_released(16)[..], [] as [String; 0]);
+        assert_eq!(check_released(17), ["WebSocket: 17 cuts after the grace period of 2 old replicas"]);
+        assert_eq!(check(counts(9, 8, 0, 3), counts(0, 0, 0, 2)), ["WebSocket: 1 connections cut without a reason"]);
         assert_eq!(
             check(counts(9, 8, 0, 9), counts(0, 0, 0, 9)),
             ["WebSocket: 9 of 8 connections cut by the violent death"]

@@ -52,10 +52,12 @@ pub fn tell(
         Echoes::start(SOCKETS, to, HOST, "/socket", Duration::from_millis(250))
     };
     pause(Duration::from_secs(5))?;
-    play.release(&load, &page)?;
     let echoed_before = echoes.counts();
+    play.release(&load, &page)?;
+    let echoed_until = echoes.counts();
+    let echoed_in_release = echoed_until.since(echoed_before);
     let killed = play.kill_replica(&load)?;
-    let echoed_meanwhile = echoes.counts().since(echoed_before);
+    let echoed_in_death = echoes.counts().since(echoed_until);
     play.kill_daemon(&load)?;
     // A little more, as the last ones may still be under way when it stops; twice the time it takes is patience enough.
     let wanted = options.requests + 100;
@@ -64,7 +66,7 @@ pub fn tell(
     let report = load.stop()?;
     let echoed = play.runtime.block_on(echoes.stop());
     play.claim(judge::requests(&report, options.requests, killed));
-    play.claim(judge::sockets(echoed, echoed_meanwhile, SOCKETS as u64));
+    play.claim(judge::sockets(echoed, echoed_in_release, echoed_in_death, SOCKETS as u64));
     play.judge_orders(&report)?;
     play.judge_worker(&worker, since)?;
     play.screen.table(&report, echoed);
