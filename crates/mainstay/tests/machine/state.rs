@@ -144,16 +144,6 @@ fn a_damaged_bundle_leaves_replicas_and_routes() {
 }
 
 #[test]
-fn a_plan_for_a_stack_that_is_not_there_leaves_nothing() {
-    let hut = Hut::up(&Web::version("1"));
-    hut.run(&["plan", "-e", "development"]).code(0);
-    let before = hut.json(&["status"]);
-    hut.run(&["plan", "-e", "developmnt"]);
-    assert_eq!(hut.json(&["status"])["replicas"], before["replicas"]);
-    hut.run(&["status", "-e", "developmnt"]).code(1);
-}
-
-#[test]
 fn a_second_daemon_on_one_run_folder_touches_nothing() {
     let hut = Hut::up(&Web::version("1"));
     let (daemon, edge, replicas) = (hut.daemon(), hut.edge(), hut.replicas());

@@ -261,7 +261,10 @@ fn is_reached(have: &Observed, name: &ServiceName, target: &Target, condition: C
         return true;
     }
     let done = |r: &Replica| r.hash == target.hash && matches!(r.phase, Phase::Exited { how: Exit::Code(0), .. });
+    let is_known =
+        have.completed.get(&(name.clone(), target.hash)).is_some_and(|done| done.replicas >= target.replicas);
     match (condition, target.role) {
+        _ if target.role == Role::Job && is_known => true,
         (Condition::Started, _) => {
             of(have, name).any(|(_, r)| matches!(r.phase, Phase::Running { .. } | Phase::Exited { .. }))
         }

@@ -171,8 +171,11 @@ impl World {
     /// The number the next release gets.
     pub async fn next_release(&self, id: &StackId) -> Result<ReleaseNumber, ApiError> {
         let stack = id.clone();
-        let newest = self.store.run("read releases", move |tx| tx.releases(&stack, 1)).await;
-        let newest = newest.map_err(|error| refused(&error))?;
+        let newest = self.store.run("read releases", move |tx| match tx.stack(&stack)? {
+            Some(_) => tx.releases(&stack, 1),
+            None => Ok(Vec::new()),
+        });
+        let newest = newest.await.map_err(|error| refused(&error))?;
         Ok(ReleaseNumber(newest.first().map_or(1, |release| release.number.0 + 1)))
     }
 

@@ -134,11 +134,11 @@ async fn a_stack_whose_bundle_is_damaged_is_left_as_it_runs() {
     assert_eq!(stack.restart(RestartRequest::default(), "ann".into()).await.unwrap_err().code, "MS0227");
     let status = stack.status().await.unwrap();
     assert!(status.notes.iter().any(|note| note.text.contains("cannot be read")), "{status:?}");
-    rig.pass(Duration::from_secs(70)).await;
+    rig.pass(Duration::from_secs(35)).await;
     assert_eq!(rig.running().await, ["api r1", "api r1"]);
 
     std::fs::write(&file, whole).unwrap();
-    rig.pass(Duration::from_secs(70)).await;
+    rig.pass(Duration::from_secs(35)).await;
     stack.restart(RestartRequest::default(), "ann".into()).await.expect("it is read again by itself");
     life.settled().await;
 }

@@ -162,10 +162,11 @@ pub fn declaration(command: &str) -> String {
     let (words, restart) = (words.join(", "), if command.starts_with("exit") { "no" } else { "always" });
     format!(
         r#"{{"mainstay":"1","project":"shop","environment":"production","compose":{{"services":{{
-            "api":{{"image":"api","command":[{words}],"restart":"{restart}","deploy":{{"replicas":2}},
+            "api":{{"image":"api","restart":"{restart}","deploy":{{"replicas":2}},
                     "depends_on":{{"migrate":{{"condition":"service_completed_successfully"}}}}}},
-            "migrate":{{"image":"migrate","command":["exit","0"],"restart":"no"}}}}}},
-          "policy":{{"environments":{{"production":{{"engine":"process"}}}}}}}}"#
+            "migrate":{{"image":"migrate","restart":"no"}}}}}},
+          "policy":{{"environments":{{"production":{{"engine":"process"}}}},
+            "processes":{{"api":{{"command":[{words}]}},"migrate":{{"command":["exit","0"]}}}}}}}}"#
     )
 }
 
@@ -189,12 +190,12 @@ impl Life {
 
     pub async fn outcome(&self, run: u64) -> String {
         let log = self.daemon.stack(&self.id).unwrap().run(run).expect("it began in this life");
+        let mut seen = Vec::new();
         for number in 0.. {
-            let event =
-                tokio::time::timeout(Duration::from_secs(30), log.event(number)).await.expect("it ends in time");
-            match event {
+            let next = tokio::time::timeout(Duration::from_secs(30), log.event(number)).await;
+            match next.unwrap_or_else(|_| panic!("run {run} does not end: {seen:#?}")) {
                 Some(RunEvent::Finished { outcome, .. }) => return outcome,
-                Some(_) => {}
+                Some(event) => seen.push(event),
                 None => break,
             }
         }
