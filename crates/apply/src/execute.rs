@@ -15,8 +15,11 @@ use crate::perform;
 use crate::ports::Ports;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use model::StackId;
+use plan::action::object::{Manifest, ObjectId};
 use plan::action::{Action, object};
-use plan::{Desired, Observed, Plan, Step, StepId, Violation};
+use plan::objects::ObjectState;
+use plan::observed::Known;
+use plan::{Desired, Generation, Observed, Plan, Step, StepId, Violation};
 use runtime::{CancellationToken, Clock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -27,12 +30,47 @@ use std::time::Duration;
 pub struct Task<'a> {
     /// Of which stack.
     pub stack: &'a StackId,
-    /// What is wanted.
-    pub want: &'a Desired,
-    /// What was seen.
-    pub have: &'a Observed,
+    /// What it was made from.
+    pub made_from: MadeFrom<'a>,
     /// What shall be done.
     pub plan: &'a Plan,
+}
+
+/// What is wanted and what was seen, for either sort of engine.
+#[derive(Clone, Copy)]
+pub enum MadeFrom<'a> {
+    /// For an engine where replicas are placed one by one.
+    Replicas {
+        /// What is wanted.
+        want: &'a Desired,
+        /// What was seen.
+        have: &'a Observed,
+    },
+    /// For an engine that takes whole stacks.
+    Objects {
+        /// What is wanted.
+        want: &'a BTreeMap<ObjectId, Manifest>,
+        /// What was seen.
+        have: &'a BTreeMap<ObjectId, Known<ObjectState>>,
+        /// The stack's generation when it was seen.
+        generation: Generation,
+    },
+}
+
+impl MadeFrom<'_> {
+    fn generation(&self) -> Generation {
+        match self {
+            Self::Replicas { have, .. } => have.generation,
+            Self::Objects { generation, .. } => *generation,
+        }
+    }
+
+    fn check(&self, plan: &Plan) -> Vec<Violation> {
+        match self {
+            Self::Replicas { want, have } => plan::check(want, have, plan),
+            Self::Objects { want, have, .. } => plan::check_objects(want, have, plan),
+        }
+    }
 }
 
 /// Hears how steps go.
@@ -83,11 +121,11 @@ pub async fn apply(
     width: NonZeroUsize,
     stop: &CancellationToken,
 ) -> Result<Outcome, ApplyError> {
-    let (basis, current) = (task.plan.basis, task.have.generation);
+    let (basis, current) = (task.plan.basis, task.made_from.generation());
     if basis != current {
         return Err(JournalError::Stale { basis, current }.into());
     }
-    let violations = plan::check(task.want, task.have, task.plan);
+    let violations = task.made_from.check(task.plan);
     if !violations.is_empty() {
         return Err(ApplyError::Unsound(violations));
     }

@@ -10,7 +10,7 @@ pub mod journal;
 mod perform;
 pub mod ports;
 
-pub use execute::{ApplyError, Observer, Outcome, Task, apply};
+pub use execute::{ApplyError, MadeFrom, Observer, Outcome, Task, apply};
 pub use journal::{Journal, JournalError, MemoryJournal};
 pub use perform::StepError;
 pub use ports::{Edge, EdgeError, JobLost, Jobs, NotReady, Placing, Ports, Readiness};

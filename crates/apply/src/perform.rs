@@ -1,12 +1,12 @@
 //! One step's effect: handed to its port, tried again where that may help.
 
-use crate::execute::Task;
+use crate::execute::{MadeFrom, Task};
 use crate::ports::{EdgeError, JobLost, NotReady, Placing, Ports};
 use engine::{EngineError, Retry};
-use model::ReplicaId;
-use plan::StepId;
+use model::{ReplicaId, StackId};
 use plan::action::{Action, edge::Change, object, replica};
 use plan::observed::Exit;
+use plan::{Desired, StepId};
 use runtime::{CancellationToken, Clock};
 use std::time::Duration;
 
@@ -124,12 +124,21 @@ async fn once(task: &Task<'_>, ports: &Ports<'_>, action: &Action) -> Result<(),
             Exit::Code(0) => Ok(()),
             how => Err(StepError::JobFailed { id: job.id.clone(), how }),
         },
-        (Action::Edge(change), _) => Ok(match change {
-            Change::Open => ports.edge.open(stack, task.want).await,
-            Change::Route { id } => ports.edge.route(stack, id).await,
-            Change::Drain { id, grace } => ports.edge.drain(stack, id, *grace).await,
-            Change::Settle { hash } => ports.edge.settle(stack, task.want, *hash).await,
-        }?),
+        (Action::Edge(change), _) => {
+            let MadeFrom::Replicas { want, .. } = task.made_from else {
+                return Err(StepError::WrongEngine { wanted: "the edge" });
+            };
+            Ok(self::change(ports, stack, want, change).await?)
+        }
+    }
+}
+
+async fn change(ports: &Ports<'_>, stack: &StackId, want: &Desired, change: &Change) -> Result<(), EdgeError> {
+    match change {
+        Change::Open => ports.edge.open(stack, want).await,
+        Change::Route { id } => ports.edge.route(stack, id).await,
+        Change::Drain { id, grace } => ports.edge.drain(stack, id, *grace).await,
+        Change::Settle { hash } => ports.edge.settle(stack, want, *hash).await,
     }
 }
 

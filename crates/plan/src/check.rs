@@ -8,10 +8,12 @@ mod depends;
 mod floor;
 mod graph;
 mod ground;
+mod objects;
 mod replicas;
 mod subjects;
 mod violation;
 
+pub use objects::check_objects;
 pub use violation::Violation;
 
 use crate::{Desired, Observed, Plan, routing};

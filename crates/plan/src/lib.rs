@@ -17,7 +17,7 @@ pub mod text;
 
 pub use action::Action;
 pub use allocate::{AllocateError, Allocation, InUse, NotInBundle, Terms, allocate, settle_stack};
-pub use check::{Violation, check};
+pub use check::{Violation, check, check_objects};
 pub use desired::Desired;
 pub use observed::Observed;
 pub use reason::Reason;

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod cuts;
+mod objects;
 mod order;
 mod properties;
 mod rig;

@@ -8,7 +8,7 @@ use engine::Engine;
 use engine::fake::FakeEngine;
 use jiff::Timestamp;
 use mainstay_apply::ports::{Edge, EdgeError, JobLost, Jobs, NotReady, Placing, Ports, Readiness};
-use mainstay_apply::{ApplyError, Journal, MemoryJournal, Observer, Outcome, Task, apply};
+use mainstay_apply::{ApplyError, Journal, MadeFrom, MemoryJournal, Observer, Outcome, Task, apply};
 use model::fingerprint::HashKey;
 use model::project::{Condition, Order, Project, Role};
 use model::stack::Stack;
@@ -140,7 +140,7 @@ impl Rig {
         journal: &dyn Journal,
     ) -> Result<Outcome, ApplyError> {
         self.lock().watch(want, have);
-        let task = Task { stack: &self.stack, want, have, plan };
+        let task = Task { stack: &self.stack, made_from: MadeFrom::Replicas { want, have }, plan };
         let ports = Ports { placing: Placing::Replicas(&self.engine), probes: self, edge: self, jobs: self };
         let width = NonZeroUsize::new(self.width).unwrap();
         apply(task, ports, journal, self, &Impatient, width, &self.stop).await

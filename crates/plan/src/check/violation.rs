@@ -133,6 +133,28 @@ pub enum Violation {
         /// What depends on it.
         dependent: ServiceName,
     },
+    /// A step for an engine that places replicas, in a plan for one that takes whole stacks.
+    #[error("step {step} is about no object of this engine")]
+    NoObject {
+        /// The step.
+        step: StepId,
+    },
+    /// An object is applied otherwise than wanted, twice, or deleted although it is wanted.
+    #[error("step {step} does with {subject} what nobody wants")]
+    NotMeant {
+        /// The step.
+        step: StepId,
+        /// Which object.
+        subject: String,
+    },
+    /// Nobody waits for an object's rollout.
+    #[error("step {step} changes {subject}, and no step waits until that is rolled out")]
+    NotWatched {
+        /// The step.
+        step: StepId,
+        /// Which object.
+        subject: String,
+    },
     /// Too few replicas may serve at some moment.
     #[error("`{service}` may be left with {left} replicas that serve, its floor is {floor}")]
     UnderFloor {

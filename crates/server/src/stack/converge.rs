@@ -8,7 +8,7 @@ use crate::api::release::RunEvent;
 use crate::redact::Redactor;
 use crate::view;
 use apply::journal::{Journal, JournalError};
-use apply::{ApplyError, Outcome, Placing, Ports, Task};
+use apply::{ApplyError, MadeFrom, Outcome, Placing, Ports, Task};
 use jiff::Timestamp;
 use model::project::{RestartPolicy, Role};
 use model::stack::{Stack, Target};
@@ -186,7 +186,8 @@ impl Converge {
         let ports = Ports { placing, probes: &ready, jobs: &ready, edge: &edge };
         let (run, quiet) = (self.run, self.quiet);
         let observer = Progress { log: &self.log, world: &self.world, id: &self.id, run, quiet, redactor };
-        let task = Task { stack: &self.id, want: &self.desired, have, plan };
+        let made_from = MadeFrom::Replicas { want: &self.desired, have };
+        let task = Task { stack: &self.id, made_from, plan };
         let journal = self.world.journal();
         apply::apply(task, ports, &journal, &observer, &*self.world.clock, WIDTH, stop).await
     }
