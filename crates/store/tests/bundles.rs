@@ -173,8 +173,9 @@ fn a_collection_takes_what_nobody_needs_and_leaves_what_was_just_sent() {
 }
 
 fn blobs(state: &Path) -> Vec<std::path::PathBuf> {
-    let folders = fs::read_dir(state.join("bundles/blobs")).expect("it is there").map(|entry| entry.unwrap().path());
-    folders.flat_map(|folder| fs::read_dir(folder).unwrap()).map(|entry| entry.unwrap().path()).collect()
+    let folders = fs::read_dir(state.join("bundles/blobs")).expect("it is there");
+    let path = |entry: std::io::Result<fs::DirEntry>| entry.expect("it can be read").path();
+    folders.map(path).flat_map(|folder| fs::read_dir(folder).expect("a folder")).map(path).collect()
 }
 
 #[test]

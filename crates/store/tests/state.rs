@@ -175,7 +175,7 @@ async fn a_state_file_that_is_missing_beside_what_it_left_is_not_made_anew() {
         assert!(error.to_string().contains("it is missing"), "{what}: {error}");
         assert!(!path.exists(), "{what}");
         let cure = error.cure().expect("there is one");
-        let command = cure.split('`').filter(|part| part.starts_with("mkdir")).next_back().expect("a command");
+        let command = cure.split('`').rfind(|part| part.starts_with("mkdir")).expect("a command");
         assert!(std::process::Command::new("sh").args(["-c", command]).status().is_ok(), "{command}");
         open(dir.path()).await.expect("the cure works as written");
     };
