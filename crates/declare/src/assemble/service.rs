@@ -144,7 +144,7 @@ impl<'a> ServiceReader<'a> {
         }
     }
 
-    /// The data of a store without a volume go with its replica, which nobody expects of a database.
+    /// The data of a store without a volume lie in one without a name, which nobody finds and `down --volumes` takes.
     fn judge_data(&mut self, entry: &Entry, template: &Template) {
         let Runs::Image { image, .. } = &template.runs else { return };
         let Some(data) = datastore::data(image) else { return };
@@ -157,7 +157,7 @@ impl<'a> ServiceReader<'a> {
             self.read.found.push(
                 warning(
                     codes::NO_VOLUME,
-                    format!("the data of `{}` go with its replica: no volume holds `{data}`", entry.key),
+                    format!("the data of `{}` lie in a volume without a name: none is mounted at `{data}`", entry.key),
                 )
                 .at(entry.key_span, "")
                 .help(format!("mount a named volume there, or write `tmpfs: {data}` if that is what you mean")),
