@@ -184,14 +184,15 @@ impl Supervisor {
             keys.push(key);
             fds.push(PollFd::from_borrowed_fd(fd, flags));
         };
-        for (number, output) in self.outputs.iter().enumerate() {
-            if let Some(pipe) = &output.pipe {
-                add(Key::Output(number), pipe.as_fd(), PollFlags::IN);
-            }
-        }
+        // Before what it writes: a line of a quick program must not be older than its start.
         for child in [&self.init].into_iter().chain(&self.workload).chain(self.execs.iter().map(|exec| &exec.child)) {
             if let Some((fd, _)) = &child.report {
                 add(Key::Report(child.pid), fd.as_fd(), PollFlags::IN);
+            }
+        }
+        for (number, output) in self.outputs.iter().enumerate() {
+            if let Some(pipe) = &output.pipe {
+                add(Key::Output(number), pipe.as_fd(), PollFlags::IN);
             }
         }
         for connection in &self.connections {
