@@ -100,7 +100,7 @@ pub async fn answered(client: &Client) -> Result<Version, Failure> {
     }
 }
 
-// A process that nobody has waited for yet holds nothing any more.
+// One that nobody has waited for yet has ended.
 fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))

@@ -19,11 +19,12 @@ use model::stack::Stack;
 use plan::Observed;
 use plan::observed::Health;
 use probe::Probes;
-use runtime::files::{self, FileError, LockError};
+use runtime::files::{self, FileError, Lock, LockError};
 use runtime::sockets::{self, ListenError};
 use runtime::tasks::Backoff;
 use runtime::{BoxError, CancellationToken, Clock, OnError, Rng, Signals, Tasks};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use store::bundles::BundleError;
@@ -33,6 +34,10 @@ use tokio::sync::{Notify, mpsc, watch};
 
 /// How long a shutdown may take before it is cut short.
 const SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// How long a daemon's locks are waited for: one that was killed counts as dead once its first thread has ended, and the
+/// kernel gives the locks back once its last one has.
+const DYING: Duration = Duration::from_secs(2);
 
 /// So many events may be on their way into the log.
 const EVENTS: usize = 4096;
@@ -113,10 +118,8 @@ pub async fn serve(settings: Settings, wiring: Wiring) -> Result<(), ServeError>
     files::create_dir(&settings.run, 0o755).map_err(ServeError::Folder)?;
     let owner = format!("mainstay daemon, process {}", rustix::process::getpid().as_raw_nonzero());
     // Before anything in it is touched: another daemon's edge answers there.
-    let _run = files::lock(&settings.run.join("lock"), &owner).map_err(|error| match error {
-        LockError::File(error) => ServeError::Folder(error),
-        held => ServeError::InUse(held),
-    })?;
+    let taken = settings.run.join("lock");
+    let _run = once_free(&*wiring.clock, async || lock(&taken, &owner)).await?;
     let mut signals = Signals::listen().map_err(ServeError::Signals)?;
     let tasks = wiring.tasks.clone();
     let (daemon, keepers) = begin(&settings, wiring, &owner).await?;
@@ -145,6 +148,29 @@ pub async fn serve(settings: Settings, wiring: Wiring) -> Result<(), ServeError>
     failure.map_or(Ok(()), |failure| Err(ServeError::Task(failure)))
 }
 
+/// Tries again while a daemon that was just killed still holds what is asked for.
+async fn once_free<T>(
+    clock: &dyn Clock,
+    mut attempt: impl AsyncFnMut() -> Result<T, ServeError>,
+) -> Result<T, ServeError> {
+    let begun = clock.monotonic();
+    loop {
+        match attempt().await {
+            Err(ServeError::InUse(_) | ServeError::Store(StoreError::InUse(_)))
+                if clock.monotonic().duration_since(begun) < DYING => {}
+            done => return done,
+        }
+        clock.sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn lock(path: &Path, owner: &str) -> Result<Lock, ServeError> {
+    files::lock(path, owner).map_err(|error| match error {
+        LockError::File(error) => ServeError::Folder(error),
+        held => ServeError::InUse(held),
+    })
+}
+
 /// What outlives the other tasks, so that what they hand in last is still written.
 pub(crate) struct Keepers {
     pub(crate) store: Tasks,
@@ -171,7 +197,8 @@ pub(crate) async fn prepare(settings: &Settings, wiring: Wiring, owner: &str) ->
     let Wiring { engine, clock, tasks, rng } = wiring;
     let keeper = Tasks::new(clock.clone());
     // The state first: whoever does not get its lock has touched nothing.
-    let opened = Store::open(&settings.state, owner, &keeper, &rng).await.map_err(ServeError::Store)?;
+    let open = async || Store::open(&settings.state, owner, &keeper, &rng).await.map_err(ServeError::Store);
+    let opened = once_free(&*clock, open).await?;
     for (folder, mode) in [(settings.logs(), 0o700), (settings.state.join("volumes"), 0o711)] {
         files::create_dir(&folder, mode).map_err(ServeError::Folder)?;
     }

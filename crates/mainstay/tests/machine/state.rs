@@ -18,6 +18,24 @@ fn a_second_daemon_on_one_state_folder_is_refused_and_names_the_first() {
 }
 
 #[test]
+fn a_daemon_that_is_still_dying_is_waited_for() {
+    let hut = Hut::up(&Web::version("1"));
+    hut.kill_daemon();
+    for folder in [hut.state(), hut.socket().parent().unwrap().to_owned()] {
+        // As the kernel does for a process whose last thread has not ended yet.
+        let lock = std::fs::File::open(folder.join("lock")).unwrap();
+        lock.lock().unwrap();
+        let dying = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            drop(lock);
+        });
+        hut.run(&["plan"]).code(0);
+        dying.join().unwrap();
+        hut.kill_daemon();
+    }
+}
+
+#[test]
 fn a_broken_database_is_refused_and_left_as_it_is() {
     let hut = Hut::up(&Web::version("1"));
     let replicas = hut.replicas();
