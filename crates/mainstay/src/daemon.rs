@@ -65,6 +65,13 @@ pub async fn ensure(client: &Client, settings: &Settings, ui: &Ui) -> Result<Ver
     }
 }
 
+/// Makes sure that a daemon answers where one has worked before: an order for what runs does not fail because the daemon
+/// was killed. Where none ever was, nothing is started, and the order says that nobody answers.
+pub async fn revive(client: &Client, settings: &Settings, ui: &Ui) -> Result<(), Failure> {
+    let has_worked = settings.places.state.value.join("state.db").exists();
+    if has_worked { ensure(client, settings, ui).await.map(drop) } else { Ok(()) }
+}
+
 /// Ends the daemon that answers, and waits until its process has gone; none when there was none.
 pub async fn shut_down(client: &Client) -> Result<Option<Version>, Failure> {
     let version: Version = match client.get("/v1/version").await {

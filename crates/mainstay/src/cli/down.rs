@@ -3,6 +3,7 @@
 use super::args::Down;
 use super::{Context, order};
 use crate::client::of_stack;
+use crate::daemon;
 use crate::exit::{Exit, Failure};
 use crate::ui::paint::Tone;
 use model::StackId;
@@ -10,6 +11,7 @@ use server::api::release::{Accepted, DownRequest};
 
 pub async fn run(args: &Down, cx: &Context) -> Result<Exit, Failure> {
     let stack = cx.stack()?;
+    daemon::revive(cx.client(), &cx.settings, &cx.ui).await?;
     let volumes = if args.volumes { cx.client().get(&of_stack(&stack, "/volumes")).await? } else { Vec::new() };
     if !volumes.is_empty() && !args.yes && !confirmed(cx, &stack, &volumes)? {
         return Err(Failure::failed("nothing was changed").because("the answer was not the project's name"));

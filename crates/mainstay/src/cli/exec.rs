@@ -9,6 +9,7 @@ mod terminal;
 use super::Context;
 use super::args::{Exec, How, Run};
 use crate::client::of_stack;
+use crate::daemon;
 use crate::exit::{Exit, Failure};
 use server::api::exec::{ExecRequest, PROTOCOL};
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ async fn begin(cx: &Context, path: &str, target: String, argv: Vec<String>, how:
         user: how.user,
         tty: tty.then(terminal::size),
     };
+    daemon::revive(cx.client(), &cx.settings, &cx.ui).await?;
     let stream = cx.client().upgrade(&of_stack(&stack, path), PROTOCOL).await?;
     let result = session::serve(stream, &request).await?;
     cx.ui.detail(&result.text);

@@ -3,6 +3,7 @@
 use super::Context;
 use super::args::{Restart, Scale};
 use crate::client::of_stack;
+use crate::daemon;
 use crate::exit::{Exit, Failure};
 use crate::follow::{Followed, follow as follow_run};
 use crate::plan_text;
@@ -17,6 +18,7 @@ use server::api::status::StackStatus;
 pub async fn restart(args: &Restart, cx: &Context) -> Result<Exit, Failure> {
     let stack = cx.stack()?;
     let request = RestartRequest { services: args.services.clone() };
+    daemon::revive(cx.client(), &cx.settings, &cx.ui).await?;
     let accepted: Accepted = cx.client().post(&of_stack(&stack, "/restart"), &request).await?;
     follow(cx, &stack, &accepted, args.detach, "restart").await
 }
@@ -28,6 +30,7 @@ pub async fn scale(args: &Scale, cx: &Context) -> Result<Exit, Failure> {
     if request.replicas.len() != args.replicas.len() {
         return Err(Failure::usage("a service is named twice").help("name each service once"));
     }
+    daemon::revive(cx.client(), &cx.settings, &cx.ui).await?;
     let accepted: Accepted = cx.client().post(&of_stack(&stack, "/scale"), &request).await?;
     follow(cx, &stack, &accepted, args.detach, "scale").await
 }

@@ -263,6 +263,20 @@ services:
         found
     }
 
+    /// Ends the daemon and its edge.
+    fn end_daemon(&self) {
+        let Some((daemon, edge)) = self.pids() else { return };
+        self.post("/v1/shutdown?edge=true");
+        let begun = Instant::now();
+        let pids: Vec<i32> = edge.into_iter().chain([daemon]).collect();
+        while pids.iter().any(|pid| processes::is_alive(*pid)) && begun.elapsed() < SOON {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for pid in pids.into_iter().filter(|pid| processes::is_alive(*pid)) {
+            processes::terminate(pid);
+        }
+    }
+
     /// Sends a request to the daemon's socket by hand.
     fn post(&self, path: &str) {
         let Ok(mut socket) = UnixStream::connect(self.socket()) else { return };
@@ -274,20 +288,13 @@ services:
 
 impl Drop for Hut {
     fn drop(&mut self) {
-        self.run(&["down", "--yes"]);
-        let Some((daemon, edge)) = self.pids() else { return };
-        self.post("/v1/shutdown?edge=true");
-        let begun = Instant::now();
-        let pids: Vec<i32> = edge.into_iter().chain([daemon]).collect();
-        while pids.iter().any(|pid| processes::is_alive(*pid)) && begun.elapsed() < SOON {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        for pid in pids.into_iter().filter(|pid| processes::is_alive(*pid)) {
-            processes::terminate(pid);
-        }
+        let down = self.run(&["down", "--yes"]);
+        self.end_daemon();
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.state().join("daemon.log")).unwrap_or_default();
             println!("daemon.log:\n{log}");
+        } else {
+            assert_eq!(self.leftovers(), Vec::<String>::new(), "{}", down.err);
         }
     }
 }
