@@ -264,7 +264,7 @@ services:
     }
 
     /// Ends the daemon and its edge.
-    fn end_daemon(&self) {
+    pub fn end_daemon(&self) {
         let Some((daemon, edge)) = self.pids() else { return };
         self.post("/v1/shutdown?edge=true");
         let begun = Instant::now();

@@ -105,7 +105,8 @@ fn a_full_state_folder_is_told_and_what_runs_goes_on() {
     hut.run(&["up"]).code(0);
     assert_eq!(hut.get().unwrap(), "version 2");
     hut.run(&["down", "--yes"]).code(0);
-    drop(hut);
+    hut.end_daemon();
+    drop(small);
 }
 
 #[test]
@@ -132,7 +133,8 @@ fn a_disk_that_fills_up_in_a_rollout_loses_nothing_and_the_next_release_works() 
     let releases = hut.json(&["releases"]);
     assert!(releases.as_array().unwrap().iter().all(|release| release["state"] != "running"), "{releases}");
     hut.run(&["down", "--yes"]).code(0);
-    drop(hut);
+    hut.end_daemon();
+    drop(small);
 }
 
 #[test]
