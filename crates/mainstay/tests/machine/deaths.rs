@@ -1,7 +1,7 @@
 //! `kill -9` of everything, at any time.
 
 use crate::hut::{Hut, Web, get, until};
-use crate::load::Load;
+use crate::load::{self, Load};
 use crate::processes;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -123,6 +123,27 @@ fn a_daemon_killed_in_a_rollout_loses_no_request_and_finishes_it() {
     assert!(seen.contains("version 1"), "{seen:?}");
     assert_eq!(hut.get().unwrap(), "version 2");
     assert_eq!(hut.replicas().len(), 2);
+}
+
+#[test]
+fn an_edge_killed_in_a_rollout_costs_what_it_held_and_the_rollout_is_finished() {
+    let hut = Hut::up(&Web::version("0"));
+    let load = Load::start(hut.http());
+    for (version, lines) in [("1", 2), ("2", 4), ("3", 7)] {
+        hut.declare(&Web::version(version));
+        let mut up = hut.command(&["up"]).spawn().unwrap();
+        let mut said = BufReader::new(up.stderr.take().unwrap()).lines();
+        let before: Vec<_> = said.by_ref().take(lines).collect();
+        assert_eq!(before.len(), lines, "the rollout was over before the edge was killed");
+        processes::kill(hut.edge());
+        // Whoever reads no longer would stop it.
+        let rest: Vec<_> = said.map_while(Result::ok).collect();
+        assert!(up.wait().unwrap().success(), "{rest:?}");
+        load.at_least(50);
+        assert_eq!(hut.get().unwrap(), format!("version {version}"));
+        assert_eq!(hut.replicas().len(), 2);
+    }
+    load.end().with_failures_at_most(3 * load::CLIENTS);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-const CLIENTS: usize = 4;
+/// Clients of a load, each with one request at a time.
+pub const CLIENTS: usize = 4;
 
 /// From one request of a client to its next: some three hundred a second by all of them.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -89,8 +90,14 @@ impl Outcome {
     /// Checks that every request had its answer; which there were.
     #[track_caller]
     pub fn without_failure(self) -> BTreeSet<String> {
+        self.with_failures_at_most(0)
+    }
+
+    /// Checks that all but so many requests had their answer; which there were.
+    #[track_caller]
+    pub fn with_failures_at_most(self, most: usize) -> BTreeSet<String> {
         let failures = &self.failures;
-        assert!(failures.is_empty(), "{} of {} failed: {:?}", failures.len(), self.answered, failures.first());
+        assert!(failures.len() <= most, "{} of {} failed: {:?}", failures.len(), self.answered, failures.first());
         assert!(self.answered > 0);
         self.bodies
     }
