@@ -25,6 +25,24 @@ fn a_project_goes_up_serves_and_goes_down_without_a_trace() {
 }
 
 #[test]
+fn volumes_outlive_everything_but_an_order_to_delete_them() {
+    let hut = Hut::new();
+    let (mount, volume) = ("    volumes: [\"data:/data\"]", "volumes: { data: {} }");
+    hut.declare_with(&Web::version("1"), &format!("{mount}\n{volume}"));
+    hut.run(&["up"]).code(0);
+    hut.run(&["exec", "web", "--", "sh", "-c", "echo precious > /data/file"]).code(0);
+    hut.run(&["down"]).code(0).says("volumes stay");
+    hut.run(&["up"]).code(0);
+    hut.run(&["exec", "web", "--", "cat", "/data/file"]).code(0).says("precious");
+
+    hut.run(&["down", "--volumes"]).code(2).says("data").says("--yes");
+    assert_eq!(hut.get().unwrap(), "version 1");
+    hut.run(&["down", "--volumes", "--yes"]).code(0).says("data");
+    hut.run(&["up"]).code(0);
+    hut.run(&["exec", "web", "--", "cat", "/data/file"]).code(1).says("No such file");
+}
+
+#[test]
 fn the_daemon_and_the_edge_end_when_they_are_told_to() {
     let hut = Hut::up(&Web::version("1").replicas(1));
     let (daemon, edge) = (hut.daemon(), hut.edge());

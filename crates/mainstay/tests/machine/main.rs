@@ -19,3 +19,4 @@ mod processes;
 mod readme;
 mod sessions;
 mod state;
+mod streams;
