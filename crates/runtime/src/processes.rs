@@ -7,7 +7,7 @@
 mod identity;
 mod spawn;
 
-pub use identity::{ProcessId, Sent};
+pub use identity::{ProcessId, Sent, runs_our_program};
 pub use spawn::{Capture, Child, Output, Spawn, Stdio};
 
 use std::io;

@@ -3,7 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at what the doors left behind")]
 
 use mainstay_runtime::SystemClock;
-use mainstay_runtime::processes::{Exit, ProcessId, Sent, Spawn, Stdio};
+use mainstay_runtime::processes::{self, Exit, ProcessId, Sent, Spawn, Stdio};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -97,4 +97,14 @@ async fn a_process_that_is_not_our_child_is_watched_and_signalled() {
     assert_eq!(sleeper.signal(15).unwrap(), Sent::Delivered);
     sleeper.gone().await.unwrap();
     assert_eq!((sleeper.is_alive(), sleeper.signal(9).unwrap()), (false, Sent::Gone));
+}
+
+#[test]
+fn a_process_is_asked_for_the_file_its_program_came_from() {
+    assert_eq!(processes::runs_our_program(std::process::id()), Some(true));
+    let mut other = std::process::Command::new("sleep").arg("60").spawn().expect("started");
+    assert_eq!(processes::runs_our_program(other.id()), Some(false));
+    other.kill().expect("killed");
+    other.wait().expect("waited");
+    assert_eq!(processes::runs_our_program(other.id()), None);
 }

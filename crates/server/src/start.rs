@@ -286,7 +286,7 @@ async fn adopt(daemon: &Arc<Daemon>, mut found: BTreeMap<StackId, Remembered>) -
         world.hub.restore(&id, restore(found, [&wanted, &good], have)).await;
     }
     match world.hub.renew().await {
-        Ok(true) => world.event_of_daemon("edge.renewed", "an edge of another version was replaced".into()),
+        Ok(true) => world.event_of_daemon("edge.renewed", "an edge of another program was replaced".into()),
         Ok(false) => {}
         Err(error) => world.event_of_daemon("edge.old", crate::chain(&error)),
     }

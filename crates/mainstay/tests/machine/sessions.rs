@@ -1,6 +1,7 @@
 //! Commands inside replicas, orders that meet, and what people get to see of a stack's secrets.
 
 use crate::hut::{Hut, Web, until};
+use crate::load::Load;
 use crate::processes;
 use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
@@ -113,11 +114,34 @@ fn a_kept_plan_is_carried_out_once() {
 #[test]
 fn another_daemon_takes_the_place_of_the_one_that_runs() {
     let hut = Hut::up(&Web::version("1"));
-    let (daemon, replicas) = (hut.daemon(), hut.replicas());
+    let (daemon, edge, replicas) = (hut.daemon(), hut.edge(), hut.replicas());
     let mut serve = hut.command(&["serve", "--replace"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("another daemon", || hut.pids().is_some_and(|(pid, _)| pid != daemon));
-    assert_eq!(hut.replicas(), replicas);
+    assert_eq!((hut.edge(), hut.replicas()), (edge, replicas), "the edge is of the same program");
     hut.run(&["plan"]).code(0);
+    drop(hut);
+    serve.wait().unwrap();
+}
+
+#[test]
+fn an_upgrade_replaces_daemon_and_edge_without_a_lost_request() {
+    let hut = Hut::new();
+    hut.declare(&Web::version("1"));
+    let old = hut.path().join("earlier");
+    std::fs::copy(env!("CARGO_BIN_EXE_mainstay"), &old).unwrap();
+    Hut::ended(hut.command_of(&old, &["up"]).spawn().unwrap(), &["up"]).code(0);
+    let (daemon, edge, replicas) = (hut.daemon(), hut.edge(), hut.replicas());
+    let load = Load::start(hut.http());
+    load.at_least(50);
+    let mut serve = hut.command(&["serve", "--replace"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("another daemon and edge", || {
+        hut.pids().is_some_and(|(pid, new)| pid != daemon && new.is_some_and(|new| new != edge))
+    });
+    until("the old edge's end", || !processes::is_alive(edge));
+    load.at_least(50);
+    assert_eq!(load.end().without_failure(), ["version 1".to_owned()].into());
+    assert_eq!(hut.replicas(), replicas);
+    hut.run(&["events", "--all"]).code(0).says("an edge of another program was replaced");
     drop(hut);
     serve.wait().unwrap();
 }

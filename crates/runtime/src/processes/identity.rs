@@ -4,6 +4,7 @@ use super::ProcessError;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use tokio::io::unix::AsyncFd;
 
 /// A process, never to be mistaken for a later one with the same number.
@@ -81,6 +82,16 @@ fn started(stat: &str) -> Option<u64> {
     let state = fields.next()?;
     // State is field 3 of the line, so field 22 is the 19th after it.
     if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+}
+
+/// Whether the process was started from the file that we were started from, whatever lies there now; none when nobody
+/// can tell.
+pub fn runs_our_program(pid: u32) -> Option<bool> {
+    let file = |process: &str| {
+        let program = std::fs::metadata(format!("/proc/{process}/exe")).ok()?;
+        Some((program.dev(), program.ino()))
+    };
+    Some(file(&pid.to_string())? == file("self")?)
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ struct Link {
     /// Folders it was given.
     dirs: BTreeSet<String>,
     served: Table,
-    /// It is of another version than we are.
+    /// Its program is another than ours.
     is_foreign: bool,
 }
 
@@ -150,7 +150,7 @@ impl Hub {
         Ok(memos)
     }
 
-    /// Puts another edge in the place of one that is of another version; to be called once every stack is restored.
+    /// Puts another edge in the place of one whose program is not ours; to be called once every stack is restored.
     ///
     /// The new one listens on the same sockets before the old one stops, so no connection is refused.
     pub async fn renew(&self) -> Result<bool, LaunchError> {

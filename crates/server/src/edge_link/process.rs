@@ -4,7 +4,7 @@ use super::hub::{ANSWER, HubError};
 use super::log::AccessLog;
 use edge::control::{Client, ClientError};
 use runtime::files::{self, FileError};
-use runtime::processes::{ProcessError, ProcessId, Spawn, Stdio};
+use runtime::processes::{self, ProcessError, ProcessId, Spawn, Stdio};
 use runtime::sockets::{self, ListenError};
 use runtime::{Clock, Tasks};
 use std::os::fd::OwnedFd;
@@ -68,7 +68,7 @@ pub struct Found {
     pub client: Client,
     /// It ran already.
     pub is_old: bool,
-    /// Its program is of another version than ours.
+    /// Its program is not ours: of another version, or another file.
     pub is_foreign: bool,
 }
 
@@ -159,7 +159,9 @@ impl Launcher {
             Ok(pong) => pong,
             Err(error) => return Some(Err(error)),
         };
-        Some(Ok(Found { client, is_old: true, is_foreign: pong.version != env!("CARGO_PKG_VERSION") }))
+        let is_foreign =
+            pong.version != env!("CARGO_PKG_VERSION") || processes::runs_our_program(pong.pid) == Some(false);
+        Some(Ok(Found { client, is_old: true, is_foreign }))
     }
 
     /// Waits for an answer of the edge, but not for ever.
