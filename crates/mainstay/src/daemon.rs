@@ -16,6 +16,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The program that runs, whatever has become of its path: the edge's user may be kept out of the folder it lies in
+/// (a home folder, say), and an upgrade may have put another one there.
+pub const OURSELVES: &str = "/proc/self/exe";
+
 /// A daemon's log that is longer is put aside before another daemon writes to it.
 const LONG: u64 = 16 << 20;
 
@@ -162,6 +166,8 @@ fn spawn(places: &Places, run: &Path, log: &Path) -> Result<Child, Failure> {
     let both = log_file.try_clone().map_err(|error| could_not("the daemon's log cannot be shared".into(), error))?;
     let program =
         std::env::current_exe().map_err(|error| could_not("our own program cannot be found".into(), error))?;
+    // An upgrade may have taken our file away meanwhile; what runs can be started again all the same.
+    let program = if program.exists() { program } else { OURSELVES.into() };
     let mut command = Command::new(&program);
     command.arg("serve").arg("--background").arg("--run").arg(run).arg("--state").arg(state);
     if places.http_port.origin != Origin::Default {

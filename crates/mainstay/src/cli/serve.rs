@@ -13,10 +13,6 @@ use tracing_subscriber::EnvFilter;
 /// `nobody`: the edge owns no file and no right.
 const NOBODY: (u32, u32) = (65534, 65534);
 
-/// The program that runs, whatever has become of its path: the edge's user may be kept out of the folder it lies in
-/// (a home folder, say), and an upgrade may have put another one there.
-const OURSELVES: &str = "/proc/self/exe";
-
 /// The daemon: settings → log → engine → serve until told to stop.
 pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
     if args.background {
@@ -32,7 +28,7 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
         state: places.state.value.clone(),
         run: places.run.value.clone(),
         http: SocketAddr::from((Ipv4Addr::UNSPECIFIED, places.http_port.value)),
-        program: OURSELVES.into(),
+        program: daemon::OURSELVES.into(),
         edge_user: (world.uid == 0).then_some(NOBODY),
     };
     // Two threads: requests are answered while a plan for a large stack is made.

@@ -65,3 +65,17 @@ fn the_program_may_lie_in_a_folder_that_only_root_may_enter() {
     Hut::ended(up.spawn().unwrap(), &["up"]).code(0);
     assert_eq!(hut.get().unwrap(), "version 1");
 }
+
+#[test]
+fn a_program_that_was_taken_away_meanwhile_still_starts_the_daemon() {
+    use std::os::fd::AsRawFd as _;
+    let hut = Hut::new();
+    hut.declare(&Web::version("1"));
+    let program = hut.path().join("mainstay");
+    std::fs::copy(env!("CARGO_BIN_EXE_mainstay"), &program).unwrap();
+    let open = std::fs::File::open(&program).unwrap();
+    std::fs::remove_file(&program).unwrap();
+    let program = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
+    Hut::ended(hut.command_of(program.as_ref(), &["up"]).spawn().unwrap(), &["up"]).code(0);
+    assert_eq!(hut.get().unwrap(), "version 1");
+}
