@@ -139,14 +139,12 @@ impl Loaded {
     /// The declaration; what is wrong with it is shown first.
     pub fn checked(self, ui: &Ui, all: bool) -> Result<Declaration, Failure> {
         report::show(ui, &self.diagnostics, &self.sources, all);
-        if ui.json && self.declaration.is_none() {
-            // Scripts want the places as well; the failure that follows says the same in one line.
-            ui.say(&serde_json::to_string(&report::json(&self.diagnostics, &self.sources)).expect("plain data"));
-        }
         self.declaration.ok_or_else(|| {
             let tally = report::tally(ui, &self.diagnostics).unwrap_or_default();
             let code = self.diagnostics.iter().find(|diagnostic| diagnostic.is_error()).map_or("", |error| error.code);
-            Failure { exit: Exit::Usage, ..Failure::failed(format!("the project's files are not valid: {tally}")) }
+            let diagnostics = serde_json::json!(report::json(&self.diagnostics, &self.sources));
+            let message = format!("the project's files are not valid: {tally}");
+            Failure { exit: Exit::Usage, diagnostics, ..Failure::failed(message) }
                 .help(format!("mend them; `mainstay explain {code}` tells more"))
         })
     }

@@ -59,6 +59,8 @@ pub struct Failure {
     pub causes: Vec<String>,
     /// What to do, one imperative sentence.
     pub help: Option<String>,
+    /// For programs: what was found in the project's files, each with its place; null when that is not the reason.
+    pub diagnostics: serde_json::Value,
 }
 
 impl Failure {
@@ -69,7 +71,14 @@ impl Failure {
 
     /// The world refused.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, code: None, message: message.into(), causes: Vec::new(), help: None }
+        Self {
+            exit: Exit::Failed,
+            code: None,
+            message: message.into(),
+            causes: Vec::new(),
+            help: None,
+            diagnostics: serde_json::Value::Null,
+        }
     }
 
     /// An error with its chain of causes.
@@ -120,6 +129,7 @@ impl From<ApiError> for Failure {
             causes: lines.collect(),
             code: Some(error.code).filter(|code| !code.is_empty()),
             help: error.help,
+            diagnostics: serde_json::Value::Null,
         }
     }
 }

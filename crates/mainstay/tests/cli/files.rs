@@ -50,6 +50,10 @@ fn diagnostics_as_json_have_lines_and_columns() {
     assert_eq!((first["code"].as_str(), first["severity"].as_str()), (Some("MS0010"), Some("error")));
     assert_eq!((first["labels"][0]["line"].as_u64(), first["labels"][0]["column"].as_u64()), (Some(2), Some(10)));
     assert_eq!(first["labels"][0]["file"], "compose.yaml");
+    for words in ["config", "plan", "up"] {
+        let error = &project.run(&[words, "--json"]).code(2).json()["error"];
+        assert_eq!(&error["diagnostics"][0], first, "{words}");
+    }
     assert_eq!(Project::shop().run(&["validate", "--json"]).code(0).json()["valid"], true);
 }
 
