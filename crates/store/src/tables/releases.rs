@@ -132,12 +132,6 @@ impl Tx<'_> {
             _ => Ok(()),
         }
     }
-
-    /// Forgets a release; its bundle is removed by the next collection.
-    pub fn remove_release(&self, stack: &StackId, number: ReleaseNumber) -> Result<(), StoreError> {
-        let row = self.stack_row(stack)?;
-        self.execute("DELETE FROM releases WHERE stack = ?1 AND number = ?2", (row, signed(number.0))).map(drop)
-    }
 }
 
 fn read(row: &Columns<'_>) -> Result<Release, StoreError> {

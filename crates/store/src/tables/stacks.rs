@@ -118,12 +118,6 @@ impl Tx<'_> {
         Ok(Generation(basis.0 + 1))
     }
 
-    /// Forgets a stack, its releases and its runs; its events stay.
-    pub fn remove_stack(&self, id: &StackId) -> Result<(), StoreError> {
-        let sql = "DELETE FROM stacks WHERE project = ?1 AND environment = ?2";
-        self.execute(sql, (id.project.as_str(), id.environment.as_str())).map(drop)
-    }
-
     /// Counts a change of a stack that is still in generation `basis`; tells its row.
     pub(super) fn next_generation(&self, id: &StackId, basis: Generation) -> Result<i64, StoreError> {
         let sql = "SELECT id, generation FROM stacks WHERE project = ?1 AND environment = ?2";
