@@ -13,10 +13,7 @@ use plan::{Generation, StepId};
 mod memory;
 
 pub use memory::MemoryJournal;
-
-/// The number of a run: one carrying-out of one plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RunId(pub u64);
+pub use plan::run::{NewRun, OpenRun, RunEnd, RunId, StepOutcome};
 
 /// Where runs and steps are written down.
 ///
@@ -55,58 +52,6 @@ pub trait Journal: Send + Sync {
         }
         Ok(open)
     }
-}
-
-/// A run about to begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewRun {
-    /// Of which stack.
-    pub stack: StackId,
-    /// The state of the stack the plan was made for.
-    pub basis: Generation,
-    /// The plan's digest.
-    pub digest: String,
-    /// The plan's canonical text; holds no secrets.
-    pub text: String,
-}
-
-/// A run that was begun and not ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenRun {
-    /// Which.
-    pub id: RunId,
-    /// What it set out to do.
-    pub run: NewRun,
-    /// Steps that ended well.
-    pub done: Vec<StepId>,
-    /// Steps that ended badly or were given up while they waited.
-    pub failed: Vec<StepId>,
-    /// Steps that were begun and not ended: each may or may not have had its effect.
-    pub begun: Vec<StepId>,
-}
-
-/// What came of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StepOutcome {
-    /// It is done.
-    Done,
-    /// It failed: why, in words, with its causes.
-    Failed(String),
-    /// It only waited, and the waiting was given up because a stop was asked for.
-    GivenUp,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunEnd {
-    /// Every step is done.
-    Complete,
-    /// A stop was asked for between two steps.
-    Stopped,
-    /// A step failed.
-    Failed,
-    /// It was cut short, and closed before the next one began.
-    Interrupted,
 }
 
 /// The journal refused or could not write.

@@ -12,6 +12,7 @@ pub mod observed;
 pub mod reason;
 mod reconcile;
 pub mod routing;
+pub mod run;
 pub mod step;
 pub mod text;
 

@@ -3,6 +3,7 @@
 use crate::seal::SealError;
 use model::{ReleaseNumber, StackId};
 use plan::Generation;
+use plan::run::RunId;
 use runtime::files::{FileError, LockError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -94,16 +95,16 @@ pub enum StoreError {
         current: Generation,
     },
     /// Another run of the stack is open.
-    #[error("run {run} of `{stack}` is still open")]
+    #[error("run {} of `{stack}` is still open", run.0)]
     Busy {
         /// The stack.
         stack: StackId,
         /// The open run.
-        run: u64,
+        run: RunId,
     },
     /// There is no such open run.
-    #[error("run {0} is not open")]
-    NoSuchRun(u64),
+    #[error("run {} is not open", .0.0)]
+    NoSuchRun(RunId),
     /// Every block of user numbers is taken.
     #[error("no user numbers are left for `{0}`: take down a stack that is not needed")]
     NoUids(StackId),

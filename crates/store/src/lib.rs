@@ -23,6 +23,6 @@ pub use seal::{Keys, SealError};
 pub use tables::Tx;
 pub use tables::completions::Completion;
 pub use tables::events::{Event, EventId, EventQuery, NewEvent};
-pub use tables::journal::{NewRun, OpenRun, Run, RunEnd, RunId, Step, StepEnd};
+pub use tables::journal::{Run, Step};
 pub use tables::releases::{NewRelease, Release, ReleaseState};
 pub use tables::stacks::{Desire, StackChange, StackState, UidBlocks};

@@ -4,7 +4,8 @@
 
 mod scene;
 
-use mainstay_store::{EventId, EventQuery, NewEvent, NewRun, RunEnd, StepEnd, Store};
+use mainstay_store::{EventId, EventQuery, NewEvent, Store};
+use plan::run::{NewRun, RunEnd, StepOutcome};
 use plan::{Generation, StepId};
 use scene::{BLOCKS, at, stack};
 use std::io::{BufRead, BufReader, Write};
@@ -36,7 +37,7 @@ async fn daemon() {
                 begun.expect("begun");
                 let ended = store.run("end", move |tx| {
                     tx.append_event(Some(&stack("shop")), done(run.0, step))?;
-                    tx.end_step(run, StepId(step), &StepEnd::Done, at(3))
+                    tx.end_step(run, StepId(step), &StepOutcome::Done, at(3))
                 });
                 ended.await.expect("ended");
             }

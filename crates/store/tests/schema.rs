@@ -4,7 +4,8 @@
 
 mod scene;
 
-use mainstay_store::{NewRelease, NewRun, StackChange, StepEnd, Tx};
+use mainstay_store::{NewRelease, StackChange, Tx};
+use plan::run::{NewRun, StepOutcome};
 use plan::{Generation, StepId};
 use scene::{BLOCKS, at, stack, store};
 use std::fs;
@@ -44,7 +45,7 @@ fn fill(tx: &Tx<'_>) -> Result<(), mainstay_store::StoreError> {
     let run = NewRun { stack: shop.clone(), basis: Generation(1), digest: "d".into(), text: "plan".into() };
     let run = tx.begin_run(&run, at(4))?;
     tx.begin_step(run, StepId(1), at(5))?;
-    tx.end_step(run, StepId(1), &StepEnd::Failed("why".into()), at(6))?;
+    tx.end_step(run, StepId(1), &StepOutcome::Failed("why".into()), at(6))?;
     tx.begin_step(run, StepId(2), at(5))?;
     tx.set_setting("key", b"value")
 }

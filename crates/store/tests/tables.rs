@@ -5,9 +5,9 @@
 mod scene;
 
 use mainstay_store::{
-    Completion, Desire, EventId, EventQuery, NewEvent, NewRelease, NewRun, ReleaseState, RunEnd, StackChange, StepEnd,
-    Store, StoreError,
+    Completion, Desire, EventId, EventQuery, NewEvent, NewRelease, ReleaseState, StackChange, Store, StoreError,
 };
+use plan::run::{NewRun, RunEnd, StepOutcome};
 use plan::{Generation, StepId};
 use scene::{BLOCKS, at, stack, store};
 use std::collections::BTreeMap;
@@ -125,9 +125,9 @@ async fn the_journal_tells_what_was_cut_short() {
         for step in 1..=4 {
             tx.begin_step(run, StepId(step), at(2))?;
         }
-        tx.end_step(run, StepId(1), &StepEnd::Done, at(3))?;
-        tx.end_step(run, StepId(2), &StepEnd::Failed("no".into()), at(3))?;
-        tx.end_step(run, StepId(3), &StepEnd::GivenUp, at(3))
+        tx.end_step(run, StepId(1), &StepOutcome::Done, at(3))?;
+        tx.end_step(run, StepId(2), &StepOutcome::Failed("no".into()), at(3))?;
+        tx.end_step(run, StepId(3), &StepOutcome::GivenUp, at(3))
     });
     steps.await.unwrap();
     let open = store.run("read", |tx| tx.open_run(&stack("shop"))).await.unwrap().expect("one is open");
@@ -145,7 +145,7 @@ async fn the_journal_tells_what_was_cut_short() {
     begin(1).await.unwrap();
     let recorded = store.run("read", move |tx| Ok((tx.runs(&stack("shop"), 9)?, tx.steps(run)?))).await.unwrap();
     assert_eq!(recorded.0.iter().map(|run| run.ended).collect::<Vec<_>>(), [None, Some((at(4), RunEnd::Interrupted))]);
-    assert_eq!(recorded.1[1].ended, Some((at(3), StepEnd::Failed("no".into()))));
+    assert_eq!(recorded.1[1].ended, Some((at(3), StepOutcome::Failed("no".into()))));
 }
 
 #[tokio::test]

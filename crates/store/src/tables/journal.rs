@@ -1,6 +1,6 @@
 //! The journal: what was begun and what came of it.
 //!
-//! Mirrors the trait that carries plans out, which lies above this crate; the two are joined by the daemon.
+//! The trait of those who carry plans out lies above this crate; the two are joined by the daemon.
 //!
 //! ```text
 //! begin_run ──► (begin_step ──► end_step)* ──► end_run
@@ -10,40 +10,8 @@ use super::{Columns, Tx, nanos, signed};
 use crate::error::StoreError;
 use jiff::Timestamp;
 use model::StackId;
+use plan::run::{NewRun, OpenRun, RunEnd, RunId, StepOutcome};
 use plan::{Generation, StepId};
-use std::str::FromStr;
-
-/// The number of a run: one carrying-out of one plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RunId(pub u64);
-
-/// A run about to begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewRun {
-    /// Of which stack.
-    pub stack: StackId,
-    /// The state of the stack the plan was made for.
-    pub basis: Generation,
-    /// The plan's digest.
-    pub digest: String,
-    /// The plan's canonical text; holds no secrets.
-    pub text: String,
-}
-
-/// A run that was begun and not ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenRun {
-    /// Which.
-    pub id: RunId,
-    /// What it set out to do.
-    pub run: NewRun,
-    /// Steps that ended well.
-    pub done: Vec<StepId>,
-    /// Steps that ended badly or were given up while they waited.
-    pub failed: Vec<StepId>,
-    /// Steps that were begun and not ended: each may or may not have had its effect.
-    pub begun: Vec<StepId>,
-}
 
 /// A run as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,51 +34,7 @@ pub struct Step {
     /// When it began.
     pub begun_at: Timestamp,
     /// When and how it ended.
-    pub ended: Option<(Timestamp, StepEnd)>,
-}
-
-/// What came of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StepEnd {
-    /// It is done.
-    Done,
-    /// It failed: why, in words, with its causes.
-    Failed(String),
-    /// It only waited, and the waiting was given up.
-    GivenUp,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunEnd {
-    /// Every step is done.
-    Complete,
-    /// A stop was asked for between two steps.
-    Stopped,
-    /// A step failed.
-    Failed,
-    /// It was cut short, and closed before the next one began.
-    Interrupted,
-}
-
-impl RunEnd {
-    const ALL: [Self; 4] = [Self::Complete, Self::Stopped, Self::Failed, Self::Interrupted];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Stopped => "stopped",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-        }
-    }
-}
-
-impl FromStr for RunEnd {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|end| end.as_str() == text).ok_or("no such ending")
-    }
+    pub ended: Option<(Timestamp, StepOutcome)>,
 }
 
 impl Tx<'_> {
@@ -122,7 +46,7 @@ impl Tx<'_> {
         let row = self.stack_row(&run.stack)?;
         let open: Option<i64> = self.value("SELECT id FROM runs WHERE stack = ?1 AND ended_at IS NULL", [row])?;
         if let Some(open) = open {
-            return Err(StoreError::Busy { stack: run.stack.clone(), run: open.unsigned_abs() });
+            return Err(StoreError::Busy { stack: run.stack.clone(), run: RunId(open.unsigned_abs()) });
         }
         self.next_generation(&run.stack, run.basis)?;
         let sql = "INSERT INTO runs (stack, basis, digest, plan, begun_at) VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id";
@@ -140,12 +64,12 @@ impl Tx<'_> {
     }
 
     /// Writes down what came of a step.
-    pub fn end_step(&self, run: RunId, step: StepId, end: &StepEnd, at: Timestamp) -> Result<(), StoreError> {
+    pub fn end_step(&self, run: RunId, step: StepId, end: &StepOutcome, at: Timestamp) -> Result<(), StoreError> {
         self.must_be_open(run)?;
         let (outcome, error) = match end {
-            StepEnd::Done => ("done", None),
-            StepEnd::Failed(why) => ("failed", Some(why)),
-            StepEnd::GivenUp => ("given up", None),
+            StepOutcome::Done => ("done", None),
+            StepOutcome::Failed(why) => ("failed", Some(why)),
+            StepOutcome::GivenUp => ("given up", None),
         };
         // A step may fail before its beginning was written, e.g. because it could not be.
         let sql = "INSERT INTO steps (run, step, begun_at, ended_at, outcome, error) VALUES (?1, ?2, ?3, ?3, ?4, ?5)
@@ -157,7 +81,7 @@ impl Tx<'_> {
     pub fn end_run(&self, run: RunId, end: RunEnd, at: Timestamp) -> Result<(), StoreError> {
         let sql = "UPDATE runs SET ended_at = ?2, ending = ?3 WHERE id = ?1 AND ended_at IS NULL";
         match self.execute(sql, (signed(run.0), nanos(at), end.as_str()))? {
-            0 => Err(StoreError::NoSuchRun(run.0)),
+            0 => Err(StoreError::NoSuchRun(run)),
             _ => Ok(()),
         }
     }
@@ -176,8 +100,8 @@ impl Tx<'_> {
         for step in self.steps(id)? {
             match step.ended {
                 None => begun.push(step.id),
-                Some((_, StepEnd::Done)) => done.push(step.id),
-                Some((_, StepEnd::Failed(_) | StepEnd::GivenUp)) => failed.push(step.id),
+                Some((_, StepOutcome::Done)) => done.push(step.id),
+                Some((_, StepOutcome::Failed(_) | StepOutcome::GivenUp)) => failed.push(step.id),
             }
         }
         Ok(Some(OpenRun { id, run, done, failed, begun }))
@@ -209,7 +133,7 @@ impl Tx<'_> {
 
     fn must_be_open(&self, run: RunId) -> Result<(), StoreError> {
         let sql = "SELECT 1 FROM runs WHERE id = ?1 AND ended_at IS NULL";
-        self.value::<i64>(sql, [signed(run.0)])?.map(drop).ok_or(StoreError::NoSuchRun(run.0))
+        self.value::<i64>(sql, [signed(run.0)])?.map(drop).ok_or(StoreError::NoSuchRun(run))
     }
 }
 
@@ -219,9 +143,9 @@ fn read_step(row: &Columns<'_>) -> Result<Step, StoreError> {
         Some(at) => {
             let outcome: String = row.get("outcome")?;
             let end = match outcome.as_str() {
-                "done" => StepEnd::Done,
-                "given up" => StepEnd::GivenUp,
-                _ => StepEnd::Failed(row.get::<Option<String>>("error")?.unwrap_or_default()),
+                "done" => StepOutcome::Done,
+                "given up" => StepOutcome::GivenUp,
+                _ => StepOutcome::Failed(row.get::<Option<String>>("error")?.unwrap_or_default()),
             };
             Some((at, end))
         }
