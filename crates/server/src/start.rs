@@ -233,6 +233,7 @@ pub(crate) async fn prepare(settings: &Settings, wiring: Wiring, owner: &str) ->
         events,
         pulse: watch::Sender::new(0),
         tidy: Notify::new(),
+        choosing: tokio::sync::Mutex::default(),
     };
     Ok((Daemon::new(settings.clone(), Arc::new(world)), Keepers { store: keeper, events: scribe }))
 }

@@ -106,7 +106,7 @@ pub enum StoreError {
     #[error("run {} is not open", .0.0)]
     NoSuchRun(RunId),
     /// Every block of user numbers is taken.
-    #[error("no user numbers are left for `{0}`: take down a stack that is not needed")]
+    #[error("every block of user numbers has its stack, none is left for `{0}`")]
     NoUids(StackId),
     /// The store was closed, because the daemon stops or because its thread failed.
     #[error("could not {doing}: the store is closed")]

@@ -7,7 +7,7 @@ mod scene;
 use mainstay_store::{EventId, EventQuery, NewEvent, Store};
 use plan::run::{NewRun, RunEnd, StepOutcome};
 use plan::{Generation, StepId};
-use scene::{BLOCKS, at, stack};
+use scene::{at, make, stack};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,7 +20,7 @@ const STATE: &str = "MAINSTAY_TEST_STATE";
 async fn daemon() {
     let state = std::env::var(STATE).expect("set by the parent");
     let store = scene::store(Path::new(&state)).await;
-    let generation = store.run("make", |tx| Ok(tx.ensure_stack(&stack("shop"), BLOCKS, at(0))?.generation));
+    let generation = store.run("make", |tx| Ok(make(tx, &stack("shop"), at(0))?.generation));
     let mut generation = generation.await.expect("made");
     if let Some(open) = store.run("read", |tx| tx.open_run(&stack("shop"))).await.expect("read") {
         store.run("end", move |tx| tx.end_run(open.id, RunEnd::Interrupted, at(0))).await.expect("ended");

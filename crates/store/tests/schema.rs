@@ -7,7 +7,7 @@ mod scene;
 use mainstay_store::{NewRelease, StackChange, Tx};
 use plan::run::{NewRun, StepOutcome};
 use plan::{Generation, StepId};
-use scene::{BLOCKS, at, stack, store};
+use scene::{at, make, stack, store};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ fn folder_with(file: &Path) -> tempfile::TempDir {
 /// What was written into `v1.db`; later versions must read the same from it.
 fn fill(tx: &Tx<'_>) -> Result<(), mainstay_store::StoreError> {
     let shop = stack("shop");
-    let state = tx.ensure_stack(&shop, BLOCKS, at(1))?;
+    let state = make(tx, &shop, at(1))?;
     let release = NewRelease {
         bundle: "ab".repeat(32).parse().expect("64 digits"),
         actor: "ann".into(),

@@ -9,13 +9,13 @@ use mainstay_store::{
 };
 use plan::run::{NewRun, RunEnd, StepOutcome};
 use plan::{Generation, StepId};
-use scene::{BLOCKS, at, stack, store};
+use scene::{at, make, stack, store};
 use std::collections::BTreeMap;
 
 async fn with_shop() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().expect("a folder");
     let store = store(dir.path()).await;
-    store.run("make a stack", |tx| tx.ensure_stack(&stack("shop"), BLOCKS, at(1))).await.expect("made");
+    store.run("make a stack", |tx| make(tx, &stack("shop"), at(1))).await.expect("made");
     (dir, store)
 }
 
@@ -71,7 +71,7 @@ async fn reopened(state: &std::path::Path) -> Store {
 async fn user_numbers_are_given_once() {
     let (_dir, store) = with_shop().await;
     let base = async |name: &'static str| {
-        let made = store.run("make", move |tx| tx.ensure_stack(&stack(name), BLOCKS, at(2))).await;
+        let made = store.run("make", move |tx| make(tx, &stack(name), at(2))).await;
         made.map(|state| state.uid_base)
     };
     assert_eq!((base("shop").await.unwrap(), base("blog").await.unwrap()), (1000, 1100));

@@ -125,6 +125,8 @@ impl Actor {
             .parse()
             .map_err(|error: model::id::IdError| ApiError::new(400, "MS0206", error.to_string()))?;
         let release = self.next_release().await?;
+        let world = self.world.clone();
+        let _choosing = world.choosing.lock().await;
         let (next, stack) = self.release_of(&bundle, release).await?;
         self.refuse_what_cannot_run(&stack).await?;
         if let (Some(expected), Some(desired)) = (&request.expect_plan, next.desired()) {
@@ -202,6 +204,8 @@ impl Actor {
             next.record.scale.insert(name, *count);
         }
         let running = next.record.release().cloned().ok_or_else(|| self.is_down())?;
+        let world = self.world.clone();
+        let _choosing = world.choosing.lock().await;
         let (stack, allocation) = settle(&self.world, &self.id, &running, next.record.given()).await?;
         next.record.allocation = allocation;
         next.wanted = Some(stack);

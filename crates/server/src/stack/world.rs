@@ -49,6 +49,8 @@ pub struct World {
     pub pulse: watch::Sender<u64>,
     /// Something ended that may have left things nobody needs.
     pub tidy: Notify,
+    /// Held while an order chooses subnets and ports, until they are written down: no two stacks choose the same.
+    pub choosing: tokio::sync::Mutex<()>,
 }
 
 /// A stack could not be looked at.

@@ -72,14 +72,6 @@ impl Tx<'_> {
         self.find(sql, (id.project.as_str(), id.environment.as_str()), read)
     }
 
-    /// The stack, made if it is not there: with the lowest free block of user numbers and nothing wanted yet.
-    pub fn ensure_stack(&self, id: &StackId, blocks: UidBlocks, now: Timestamp) -> Result<StackState, StoreError> {
-        if let Some(stack) = self.stack(id)? {
-            return Ok(stack);
-        }
-        self.add_stack(id, self.free_uids(id, blocks)?, now)
-    }
-
     /// The lowest block of user numbers that no stack has; `id` is for whom, for the error.
     pub fn free_uids(&self, id: &StackId, blocks: UidBlocks) -> Result<u32, StoreError> {
         let taken: BTreeSet<u32> =

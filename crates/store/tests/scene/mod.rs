@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
 use jiff::Timestamp;
-use mainstay_store::{Opened, Store, StoreError, UidBlocks};
+use mainstay_store::{Opened, StackState, Store, StoreError, Tx, UidBlocks};
 use model::StackId;
 use runtime::{Rng, Tasks};
 use std::path::Path;
@@ -21,6 +21,14 @@ pub async fn open(state: &Path) -> Result<Opened, StoreError> {
 
 pub async fn store(state: &Path) -> Store {
     open(state).await.expect("it can be opened").store
+}
+
+/// A stack, made if it is not there.
+pub fn make(tx: &Tx<'_>, id: &StackId, now: Timestamp) -> Result<StackState, StoreError> {
+    match tx.stack(id)? {
+        Some(stack) => Ok(stack),
+        None => tx.add_stack(id, tx.free_uids(id, BLOCKS)?, now),
+    }
 }
 
 pub fn stack(name: &str) -> StackId {

@@ -6,7 +6,7 @@ mod rig;
 
 use crate::api::release::{DownRequest, RestartRequest, ScaleRequest};
 use rig::{HEALTHY, Rig};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 #[tokio::test]
@@ -228,4 +228,24 @@ async fn a_down_is_taken_at_once_while_a_step_takes_long() {
     assert_eq!(life.outcome(down.run).await, "done");
     assert!(rig.running().await.is_empty());
     assert_eq!(life.releases().await[0].state, "superseded");
+}
+
+#[tokio::test]
+async fn stacks_that_are_released_at_once_choose_different_addresses() {
+    let rig = Rig::new();
+    let life = rig.begin().await;
+    let names = ["one", "two", "three", "four"];
+    for published in [false, true] {
+        let orders = names.map(|name| life.release_as(name, published));
+        for accepted in futures_util::future::join_all(orders).await {
+            accepted.unwrap();
+        }
+    }
+    let allocations = life.daemon.world().other_allocations(&rig.id).await.unwrap();
+    let subnets: BTreeSet<_> =
+        allocations.iter().flat_map(|given| given.networks.values()).map(|net| net.net).collect();
+    let ports: BTreeSet<_> =
+        allocations.iter().flat_map(|given| given.ports.values()).flat_map(BTreeMap::values).collect();
+    assert_eq!((subnets.len(), ports.len()), (names.len(), names.len()), "{allocations:?}");
+    life.end().await;
 }

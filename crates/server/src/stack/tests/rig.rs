@@ -182,6 +182,21 @@ impl Life {
         self.daemon.release(&self.id, request, "ann".into()).await
     }
 
+    /// Releases a project of another name, which publishes a port that is given to it.
+    pub async fn release_as(&self, project: &str, published: bool) -> Result<Accepted, ApiError> {
+        let ports = if published { r#","ports":[{"target":8080}]"# } else { "" };
+        let declaration = format!(
+            r#"{{"mainstay":"1","project":"{project}","environment":"production",
+              "compose":{{"services":{{"api":{{"image":"api"{ports}}}}}}},
+              "policy":{{"environments":{{"production":{{"engine":"process"}}}},
+                "processes":{{"api":{{"command":["run"]}}}}}}}}"#
+        );
+        let bundle = self.daemon.create_bundle(NewBundle { declaration, files: Vec::new() }).await?.to_string();
+        let request = ReleaseRequest { bundle, message: None, expect_plan: None, replace: true };
+        let id = format!("{project}@production").parse().unwrap();
+        self.daemon.release(&id, request, "ann".into()).await
+    }
+
     /// Releases and waits for the end; tells the outcome.
     pub async fn up(&self, command: &str) -> Result<String, ApiError> {
         let accepted = self.order_up(command).await?;
