@@ -21,32 +21,21 @@ use std::process::ExitCode;
 
 use service::environment::{Environment, SettingError};
 use service::faults::Faults;
+use service::program::Program;
 use service::{log, self_check};
 
 const SERVICE: &str = "api";
 const USAGE: &str = "usage: shop-api [serve | migrate | health | --version]";
-const WRONG_USE: u8 = 2;
 
 fn main() -> ExitCode {
-    let environment = Environment::of_process();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let outcome = match arguments.as_slice() {
-        [] | ["serve"] => run(&environment, Command::Serve),
-        ["migrate"] => run(&environment, Command::Migrate),
-        ["health"] => settings::port(&environment).map(|port| self_check::run(port, "/ready")),
-        ["--version" | "-V"] => {
-            println!("shop-api {}", version::VERSION);
-            Ok(ExitCode::SUCCESS)
-        }
-        _ => {
-            eprintln!("{USAGE}");
-            Ok(ExitCode::from(WRONG_USE))
-        }
-    };
-    outcome.unwrap_or_else(|error| {
-        log::last_words(SERVICE, &error);
-        ExitCode::from(WRONG_USE)
+    let program = Program { service: SERVICE, usage: USAGE, version: format!("shop-api {}", version::VERSION) };
+    program.main(|arguments, environment| {
+        Some(match arguments {
+            [] | ["serve"] => run(environment, Command::Serve),
+            ["migrate"] => run(environment, Command::Migrate),
+            ["health"] => settings::port(environment).map(|port| self_check::run(port, "/ready")),
+            _ => return None,
+        })
     })
 }
 

@@ -14,6 +14,7 @@ use service::environment::SettingError;
 use service::faults::Faults;
 use service::identity::Identity;
 use service::log;
+use service::program::WRONG_USE;
 use service::redis_link::Link;
 use service::signals::Signals;
 use tokio::net::TcpListener;
@@ -23,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, Metrics, router};
 use crate::settings::Settings;
 use crate::version::VERSION;
-use crate::{WRONG_USE, database, health, queue};
+use crate::{database, health, queue};
 
 /// How long one command of Redis may take before a request goes on without it.
 const REDIS_ANSWERS_WITHIN: std::time::Duration = std::time::Duration::from_millis(500);

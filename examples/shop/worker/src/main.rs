@@ -17,6 +17,7 @@ use std::sync::Arc;
 use service::environment::{Environment, SettingError};
 use service::faults::Faults;
 use service::identity::Identity;
+use service::program::Program;
 use service::redis_link::Link;
 use service::signals::Signals;
 use service::{log, self_check};
@@ -28,27 +29,15 @@ use crate::settings::Settings;
 
 const SERVICE: &str = "worker";
 const USAGE: &str = "usage: shop-worker [run | health | --version]";
-const WRONG_USE: u8 = 2;
 
 fn main() -> ExitCode {
-    let environment = Environment::of_process();
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let outcome = match arguments.as_slice() {
-        [] | ["run"] => run(&environment),
-        ["health"] => settings::port(&environment).map(|port| self_check::run(port, "/health")),
-        ["--version" | "-V"] => {
-            println!("shop-worker {}", version::VERSION);
-            Ok(ExitCode::SUCCESS)
-        }
-        _ => {
-            eprintln!("{USAGE}");
-            Ok(ExitCode::from(WRONG_USE))
-        }
-    };
-    outcome.unwrap_or_else(|error| {
-        log::last_words(SERVICE, &error);
-        ExitCode::from(WRONG_USE)
+    let program = Program { service: SERVICE, usage: USAGE, version: format!("shop-worker {}", version::VERSION) };
+    program.main(|arguments, environment| {
+        Some(match arguments {
+            [] | ["run"] => run(environment),
+            ["health"] => settings::port(environment).map(|port| self_check::run(port, "/health")),
+            _ => return None,
+        })
     })
 }
 
