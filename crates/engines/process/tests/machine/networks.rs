@@ -144,22 +144,75 @@ impl Drop for Far {
     }
 }
 
-fn nft(command: &str) -> String {
-    let output = std::process::Command::new("nft").arg(command).output().unwrap();
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+fn output_of(program: &str, words: &str) -> String {
+    let output = std::process::Command::new(program).args(words.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "{program} {words}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Somebody else's rules, which drop what is forwarded, as Docker does, and what comes in, as a strict firewall does.
+#[derive(Clone, Copy)]
+enum Firewall {
+    Nft,
+    Iptables,
+}
+
+impl Firewall {
+    fn raise(self) {
+        match self {
+            Self::Nft => drop(
+                [
+                    "add table ip filter",
+                    "add table inet wall",
+                    "add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }",
+                    "add chain inet wall in { type filter hook input priority 0; policy drop; }",
+                    "add rule inet wall in iif lo accept",
+                    "add rule inet wall in ct state established,related accept",
+                ]
+                .map(|rule| output_of("nft", rule)),
+            ),
+            Self::Iptables => drop(
+                [
+                    "-P FORWARD DROP",
+                    "-P INPUT DROP",
+                    "-A INPUT -i lo -j ACCEPT",
+                    "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+                ]
+                .map(|rule| output_of("iptables", rule)),
+            ),
+        }
+    }
+
+    /// Drops every rule for what comes in, ours with them.
+    fn flush(self) {
+        match self {
+            Self::Nft => output_of("nft", "flush chain inet wall in"),
+            Self::Iptables => output_of("iptables", "-F INPUT"),
+        };
+    }
+
+    fn inward(self) -> String {
+        match self {
+            Self::Nft => output_of("nft", "list chain inet wall in"),
+            Self::Iptables => output_of("iptables", "-S INPUT"),
+        }
+    }
 }
 
 #[test]
 fn calls_pass_where_others_drop_what_is_forwarded_and_what_comes_in() {
+    check_calls_pass(Firewall::Nft);
+}
+
+#[test]
+fn calls_pass_where_iptables_drops_what_is_forwarded_and_what_comes_in() {
+    check_calls_pass(Firewall::Iptables);
+}
+
+fn check_calls_pass(firewall: Firewall) {
     in_own_network(async || {
         let world = World::new().await;
-        // As Docker and a strict firewall leave it.
-        nft("add table ip filter; add table inet wall");
-        nft("add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }");
-        nft("add chain inet wall in { type filter hook input priority 0; policy drop; }");
-        nft("add rule inet wall in iif lo accept");
-        nft("add rule inet wall in ct state established,related accept");
+        firewall.raise();
         let stable = world.address(0, 2);
         let subnet = world.subnet(0, false);
         let network = NetworkState { subnet, stable: BTreeSet::from([stable]), names: BTreeMap::new() };
@@ -184,16 +237,16 @@ fn calls_pass_where_others_drop_what_is_forwarded_and_what_comes_in() {
         assert_eq!(world.exec(&id, &gateway).await.1, "no answer\n", "the machine's own stays behind its firewall");
 
         let name: NetworkName = "front".parse().unwrap();
-        nft("flush chain inet wall in");
+        firewall.flush();
         let placed = world.engine.observe(&world.stack).await.unwrap();
         assert!(state(placed.networks.get(&name)).stable.is_empty(), "what was flushed is seen");
         world.network_with("front", network.clone()).await;
         let placed = world.engine.observe(&world.stack).await.unwrap();
         assert_eq!(state(placed.networks.get(&name)), &network);
         let table = world.settings.names.table.clone();
-        assert!(nft("list chain inet wall in").contains(&table));
+        assert!(firewall.inward().contains(&table));
         world.end_of_the_world().await;
-        let left = nft("list ruleset");
+        let left = output_of("nft", "list ruleset");
         assert!(!left.contains(&table), "{left}");
     });
 }
@@ -228,7 +281,7 @@ async fn lost_rules_are_noticed_and_mended() {
     let name: NetworkName = "front".parse().unwrap();
     let seen = async || state(world.engine.observe(&world.stack).await.unwrap().networks.get(&name)).clone();
     assert_eq!(seen().await, network);
-    nft(&format!("delete table ip {}", world.settings.names.table));
+    output_of("nft", &format!("delete table ip {}", world.settings.names.table));
     assert!(seen().await.stable.is_empty(), "differs from what is wanted");
     let told = tokio::time::timeout(crate::world::SOON, world.engine.changed()).await;
     assert_eq!(told.expect("it is noticed without being asked"), world.stack);
