@@ -1,7 +1,8 @@
 //! Which client connections are idle, for when there is no room for another one.
 //!
-//! Owns the choice of the connection that makes room: a kept-alive one that has been idle longest. A client that has
-//! not sent its first request yet is not chosen; it has a time limit of its own.
+//! Owns the choice of the connection that makes room: the one that has been idle longest, be it a kept one or one whose
+//! client has not said a word yet. A client that has begun its first request is not chosen; it has a time limit of its
+//! own.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,13 +19,27 @@ use crate::http::ClientContext;
 pub(crate) struct Activity {
     /// Requests under way.
     busy: Cell<u32>,
-    /// Since when there is none, after there was one.
+    /// Since when there is none, after there was one or before a word was said.
     idle_since: Cell<Option<Instant>>,
     /// Told when the connection shall make room.
     pub leave: Notify,
 }
 
 impl Activity {
+    /// Waits for a client's first words; none when it was asked to make room first.
+    pub(crate) async fn silent<T>(client: &Rc<ClientContext>, words: impl Future<Output = T>) -> Option<T> {
+        let _guest = Guest::new(client);
+        let activity = &client.activity;
+        activity.idle_since.set(Some(Instant::now()));
+        let words = tokio::select! {
+            biased;
+            () = activity.leave.notified() => None,
+            words = words => Some(words),
+        };
+        activity.idle_since.set(None);
+        words
+    }
+
     /// A request begins.
     pub(crate) fn begin(&self) {
         self.busy.set(self.busy.get() + 1);

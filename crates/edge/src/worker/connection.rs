@@ -96,10 +96,12 @@ async fn serve_http2(client: &Rc<ClientContext>, io: TokioIo<ClientStream>) -> h
             .keep_alive_interval(options.header_timeout)
             .serve_connection(io, service)
     );
+    let _guest = Guest::new(client);
     tokio::select! {
         biased;
         ended = connection.as_mut() => return ended,
         () = client.worker.stopping.cancelled() => {}
+        () = client.activity.leave.notified() => {}
     }
     Pin::as_mut(&mut connection).graceful_shutdown();
     connection.await

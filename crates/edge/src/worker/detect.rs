@@ -20,7 +20,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{connection, tcp};
+use super::{Activity, connection, tcp};
 use crate::control::Protocol;
 use crate::http::ClientContext;
 use crate::sniff::{Lean, Verdict, sniff};
@@ -36,7 +36,8 @@ pub(crate) async fn serve(client: Rc<ClientContext>, mut stream: TcpStream) {
         Protocol::Tcp => tcp::serve(&client, stream, Bytes::new(), None).await,
         Protocol::Http => {
             let mut ahead = BytesMut::new();
-            if let Some(verdict) = tell_http_version(&client, &mut stream, &mut ahead).await {
+            let verdict = Activity::silent(&client, tell_http_version(&client, &mut stream, &mut ahead)).await;
+            if let Some(verdict) = verdict.flatten() {
                 connection::serve(client, verdict, ahead.freeze(), stream).await;
             }
         }
@@ -138,11 +139,14 @@ async fn wait_for_either(client: Rc<ClientContext>, mut stream: TcpStream) {
             return wait_for_client(client, stream).await;
         };
         let left = upstream.left_token();
-        let spoke = tokio::select! {
-            spoke = stream.readable() => spoke.map(|()| Who::Client),
-            spoke = upstream.stream().readable() => spoke.map(|()| Who::Server),
-            () = left.cancelled() => Ok(Who::Nobody),
-        };
+        let spoke = Activity::silent(&client, async {
+            tokio::select! {
+                spoke = stream.readable() => spoke.map(|()| Who::Client),
+                spoke = upstream.stream().readable() => spoke.map(|()| Who::Server),
+                () = left.cancelled() => Ok(Who::Nobody),
+            }
+        });
+        let Some(spoke) = spoke.await else { return };
         match spoke {
             Err(_) => return,
             Ok(Who::Nobody) => {}
@@ -174,7 +178,8 @@ enum Who {
 async fn wait_for_client(client: Rc<ClientContext>, mut stream: TcpStream) {
     let mut ahead = BytesMut::new();
     let patience = client.worker.options.header_timeout;
-    if let Judged::Verdict(verdict) = judge(&client, &mut stream, &mut ahead, patience).await {
+    let judged = Activity::silent(&client, judge(&client, &mut stream, &mut ahead, patience)).await;
+    if let Some(Judged::Verdict(verdict)) = judged {
         go_on(client, verdict, ahead.freeze(), stream, None).await;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mainstay_edge::control::Protocol;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -91,6 +92,48 @@ async fn the_client_that_was_idle_longest_makes_room() {
     assert_eq!(get(address, "/").await.status, 200, "a third one is served");
     assert!(first.try_send(request("GET", "/", "")).await.is_err(), "closed");
     assert_eq!(second.send(request("GET", "/", "")).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_say_nothing_make_room() {
+    for protocol in [Protocol::Http, Protocol::Auto] {
+        let mut edge = Edge::start_with(|options| {
+            options.workers = Some(1.try_into().expect("one"));
+            options.max_connections = 2;
+        })
+        .await;
+        let address = edge.listen().await;
+        let (upstream, _) = named_upstream("up").await;
+        edge.apply(pool_table(address, protocol, ready(&[upstream]))).await;
+        let mut silent = Vec::new();
+        for _ in 0..4 {
+            silent.push(TcpStream::connect(address).await.expect("connected"));
+        }
+        assert_eq!(get(address, "/").await.status, 200, "whoever speaks is served");
+        let first = within(silent[0].read(&mut [0])).await;
+        assert!(matches!(first, Ok(0) | Err(_)), "the one that was silent longest was closed: {first:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_http2_client_makes_room() {
+    let mut edge = Edge::start_with(|options| {
+        options.workers = Some(1.try_into().expect("one"));
+        options.max_connections = 1;
+    })
+    .await;
+    let address = edge.listen().await;
+    let (upstream, _) = named_upstream("up").await;
+    edge.apply(pool_table(address, Protocol::Http, ready(&[upstream]))).await;
+    let stream = TcpStream::connect(address).await.expect("connected");
+    let (mut idle, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("a handshake");
+    let connection = tokio::spawn(connection);
+    let mut asked = request("GET", "/", "");
+    *asked.uri_mut() = "http://shop.example/".parse().expect("an address");
+    assert_eq!(idle.send_request(asked).await.expect("an answer").status(), 200);
+    assert_eq!(get(address, "/").await.status, 200);
+    within(connection).await.expect("joined").expect("it was told to go");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,9 @@
 //! Requests all the time, and what became of them.
 
 use crate::hut::{Hut, Web, get, until};
+use crate::processes;
 use std::collections::BTreeSet;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -127,4 +129,24 @@ fn restart_and_scale_under_load_drop_no_request() {
     hut.run(&["scale", "web=1"]).code(0);
     load.at_least(50);
     load.end().without_failure();
+}
+
+#[test]
+fn more_clients_than_the_edge_may_have_descriptors_keep_nobody_out() {
+    let hut = Hut::new();
+    hut.declare(&Web::version("1"));
+    let shell = hut
+        .command_of("sh".as_ref(), &["-c", "ulimit -n 128 && exec \"$0\" up", env!("CARGO_BIN_EXE_mainstay")])
+        .spawn();
+    Hut::ended(shell.unwrap(), &["up"]).code(0);
+    let edge = hut.edge();
+    let idle: Vec<_> = (0..300).map(|_| TcpStream::connect(("127.0.0.1", hut.http())).unwrap()).collect();
+    std::thread::sleep(Duration::from_secs(1));
+    let before = processes::cpu(edge);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(processes::cpu(edge) - before < Duration::from_millis(500), "it spins");
+    until("an answer in the place of one that is idle", || hut.get().is_ok());
+    drop(idle);
+    until("an answer", || hut.get().is_ok_and(|body| body == "version 1"));
+    assert_eq!(hut.edge(), edge);
 }
