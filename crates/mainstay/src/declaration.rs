@@ -142,7 +142,7 @@ impl Loaded {
         self.declaration.ok_or_else(|| {
             let tally = report::tally(ui, &self.diagnostics).unwrap_or_default();
             let code = self.diagnostics.iter().find(|diagnostic| diagnostic.is_error()).map_or("", |error| error.code);
-            let diagnostics = serde_json::json!(report::json(&self.diagnostics, &self.sources));
+            let diagnostics = Some(Box::new(serde_json::json!(report::json(&self.diagnostics, &self.sources))));
             let message = format!("the project's files are not valid: {tally}");
             Failure { exit: Exit::Usage, diagnostics, ..Failure::failed(message) }
                 .help(format!("mend them; `mainstay explain {code}` tells more"))

@@ -59,8 +59,8 @@ pub struct Failure {
     pub causes: Vec<String>,
     /// What to do, one imperative sentence.
     pub help: Option<String>,
-    /// For programs: what was found in the project's files, each with its place; null when that is not the reason.
-    pub diagnostics: serde_json::Value,
+    /// For programs: what was found in the project's files, each with its place.
+    pub diagnostics: Option<Box<serde_json::Value>>,
 }
 
 impl Failure {
@@ -77,7 +77,7 @@ impl Failure {
             message: message.into(),
             causes: Vec::new(),
             help: None,
-            diagnostics: serde_json::Value::Null,
+            diagnostics: None,
         }
     }
 
@@ -129,7 +129,7 @@ impl From<ApiError> for Failure {
             causes: lines.collect(),
             code: Some(error.code).filter(|code| !code.is_empty()),
             help: error.help,
-            diagnostics: serde_json::Value::Null,
+            diagnostics: None,
         }
     }
 }

@@ -200,8 +200,8 @@ struct JsonError<'a> {
     message: &'a str,
     causes: &'a [String],
     help: Option<&'a str>,
-    #[serde(skip_serializing_if = "serde_json::Value::is_null")]
-    diagnostics: &'a serde_json::Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diagnostics: Option<&'a serde_json::Value>,
 }
 
 impl<'a> From<&'a Failure> for JsonError<'a> {
@@ -211,7 +211,7 @@ impl<'a> From<&'a Failure> for JsonError<'a> {
             message: &failure.message,
             causes: &failure.causes,
             help: failure.help.as_deref(),
-            diagnostics: &failure.diagnostics,
+            diagnostics: failure.diagnostics.as_deref(),
         }
     }
 }
