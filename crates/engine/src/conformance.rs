@@ -1,14 +1,20 @@
-//! What every [`Engine`] does alike: one suite, run by the fake and by each real engine.
+//! What every [`Engine`] does alike, and every [`StackEngine`]: one suite each, run by the fakes and by each real engine.
 //!
-//! Owns the behaviour; what is run is the engine's own matter ([`Workloads`]). Each check has a stack of its own and
-//! leaves nothing behind. Panics where an engine behaves otherwise. It never gives up waiting: whoever runs it sets
-//! the deadline. Start with [`run`].
+//! Owns the behaviour; what is run is the engine's own matter ([`Workloads`], [`Objects`]). Each check has a stack of its
+//! own and leaves nothing behind. Panics where an engine behaves otherwise. It never gives up waiting: whoever runs it
+//! sets the deadline. Start with [`run`] and [`run_stacks`].
 
 mod bench;
+mod cuts;
 mod ground;
 mod lives;
+mod stacks;
+
+pub use stacks::{Objects, run as run_stacks};
 
 use crate::Engine;
+#[cfg(doc)]
+use crate::StackEngine;
 use model::VolumeName;
 use model::project::Template;
 use model::stack::Subnet;
@@ -25,16 +31,18 @@ pub trait Workloads: Send + Sync {
     fn remembers(&self, volume: &VolumeName) -> Template;
     /// A command for inside a replica that exits with this code.
     fn exit_command(&self, code: i32) -> Vec<String>;
+    /// A command for inside a replica that never ends by itself.
+    fn endless_command(&self) -> Vec<String>;
     /// A free subnet with a dozen addresses or more, half of them below `replicas_from`.
     fn subnet(&self) -> Subnet;
     /// User 0 of replicas.
     fn uid_base(&self) -> u32;
 }
 
-/// Runs the whole suite.
+/// Runs the whole suite; `next` is the same engine as the next daemon opens it, another object over the same machine.
 ///
 /// Panics: at the first behaviour that differs.
-pub async fn run(engine: &dyn Engine, workloads: &dyn Workloads) {
+pub async fn run(engine: &dyn Engine, next: &dyn Engine, workloads: &dyn Workloads) {
     lives::a_start_is_idempotent_and_takes_its_slot(engine, workloads).await;
     lives::labels_are_kept(engine, workloads).await;
     lives::stopping_and_removing_may_be_repeated(engine, workloads).await;
@@ -43,8 +51,13 @@ pub async fn run(engine: &dyn Engine, workloads: &dyn Workloads) {
     lives::an_exit_is_seen_with_its_code_and_wakes(engine, workloads).await;
     lives::a_slot_is_used_again_after_an_exit(engine, workloads).await;
     lives::commands_tell_their_exit(engine, workloads).await;
+    lives::a_command_that_takes_too_long_is_ended(engine, workloads).await;
     lives::what_runs_tells_what_it_uses(engine, workloads).await;
     ground::networks_are_as_asked_for(engine, workloads).await;
     ground::volumes_keep_what_they_hold(engine, workloads).await;
+    ground::a_start_without_ground_is_refused(engine, workloads).await;
+    ground::a_network_is_not_taken_from_its_replicas(engine, workloads).await;
     ground::stacks_keep_apart(engine, workloads).await;
+    cuts::a_start_that_is_cut_is_seen_and_done_again(engine, workloads).await;
+    cuts::the_next_object_has_what_the_first_one_started(engine, next, workloads).await;
 }

@@ -280,6 +280,7 @@ impl Engine for FakeEngine {
         let words: Vec<&str> = exec.argv.iter().map(String::as_str).collect();
         Ok(match words.as_slice() {
             ["exit", code] => code.parse().map_or(ExecExit::NotFound, ExecExit::Code),
+            ["run"] if exec.timeout.is_some() => ExecExit::TimedOut,
             _ => ExecExit::NotFound,
         })
     }

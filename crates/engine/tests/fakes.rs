@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "tests: a deadline on the real clock")]
 
 use jiff::{SignedDuration, Timestamp};
-use mainstay_engine::conformance::{self, Workloads};
+use mainstay_engine::conformance::{self, Objects, Workloads};
 use mainstay_engine::fake::{FakeEngine, FakeStackEngine};
 use mainstay_engine::{Engine, EngineError, Retry, StackEngine};
 use model::project::{Mount, MountSource, Template};
@@ -35,6 +35,9 @@ impl Workloads for InMemory {
     fn exit_command(&self, code: i32) -> Vec<String> {
         vec!["exit".into(), code.to_string()]
     }
+    fn endless_command(&self) -> Vec<String> {
+        vec!["run".into()]
+    }
     fn subnet(&self) -> Subnet {
         let at = |last| std::net::Ipv4Addr::new(10, 9, 8, last);
         Subnet { net: "10.9.8.0/26".parse().unwrap(), gateway: at(1), replicas_from: at(10), internal: true }
@@ -55,7 +58,11 @@ fn stack() -> StackId {
 #[tokio::test]
 async fn the_fake_is_an_engine() {
     let engine = fake();
-    tokio::time::timeout(Duration::from_secs(10), conformance::run(&engine, &InMemory)).await.expect("it ends");
+    // So that a start has places at which it can be cut.
+    engine.set_slowness(3);
+    tokio::time::timeout(Duration::from_secs(10), conformance::run(&engine, &engine, &InMemory))
+        .await
+        .expect("it ends");
 }
 
 #[tokio::test]
@@ -80,12 +87,21 @@ async fn time_passes_when_it_is_told_to() {
     assert_eq!(engine.now().duration_since(before), SignedDuration::from_secs(5));
 }
 
+impl Objects for InMemory {
+    fn object(&self, name: &str, version: u8) -> (ObjectId, Manifest) {
+        let manifest = Manifest { text: version.to_string().into(), hash: SpecHash::from_digest([version; 16]) };
+        (ObjectId { kind: "service".into(), name: name.into() }, manifest)
+    }
+}
+
+#[tokio::test]
+async fn the_fake_of_whole_stacks_is_an_engine() {
+    let engine = FakeStackEngine::default();
+    tokio::time::timeout(Duration::from_secs(10), conformance::run_stacks(&engine, &InMemory)).await.expect("it ends");
+}
+
 fn wanted(objects: &[(&str, u8)]) -> BTreeMap<ObjectId, Manifest> {
-    let one = |(name, version): &(&str, u8)| {
-        let manifest = Manifest { text: version.to_string().into(), hash: SpecHash::from_digest([*version; 16]) };
-        (ObjectId { kind: "service".into(), name: (*name).into() }, manifest)
-    };
-    objects.iter().map(one).collect()
+    objects.iter().map(|(name, version)| InMemory.object(name, *version)).collect()
 }
 
 async fn plan_of(engine: &FakeStackEngine, want: &BTreeMap<ObjectId, Manifest>) -> Plan {

@@ -5,7 +5,7 @@ use crate::{Engine, EngineError};
 use model::project::{Role, Template};
 use model::{ReleaseNumber, ReplicaId, SpecHash, StackId};
 use plan::action::replica::{Action, Start};
-use plan::observed::{Exit, Phase, Placed, Replica};
+use plan::observed::{Exit, Known, Phase, Placed, Replica};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
@@ -85,6 +85,17 @@ impl<'a> Bench<'a> {
 
     pub(super) async fn runs(&self, id: &ReplicaId) -> bool {
         matches!(self.replica(id).await.phase, Phase::Running { .. })
+    }
+
+    /// How many processes the replica has.
+    pub(super) async fn pids(&self, id: &ReplicaId) -> u32 {
+        match self.engine.usage(&self.stack).await {
+            Ok(usage) => match usage.get(id) {
+                Some(Known::Is(usage)) => usage.pids,
+                other => panic!("`{id}` runs and tells nothing of what it uses: {other:?}"),
+            },
+            Err(error) => panic!("usage: {}", chain(&error)),
+        }
     }
 
     /// How the replica ended, once it has: woken by the engine, never by a timer.

@@ -1,11 +1,11 @@
 //! What replicas stand on: networks, volumes, stacks that do not touch each other.
 
 use super::Workloads;
-use super::bench::{Bench, GRACE};
+use super::bench::{Bench, GRACE, chain};
 use crate::Engine;
 use model::{NetworkName, VolumeName};
 use plan::action::replica::Action;
-use plan::observed::{Exit, Known, NetworkState};
+use plan::observed::{Exit, Known, NetworkState, Phase};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -60,6 +60,57 @@ pub(super) async fn volumes_keep_what_they_hold(engine: &dyn Engine, workloads: 
     bench.perform(ensure()).await;
     bench.run(&start).await;
     assert_eq!(bench.end(&id).await, Exit::Code(0), "what was removed is gone");
+    bench.tear_down().await;
+}
+
+pub(super) async fn a_start_without_ground_is_refused(engine: &dyn Engine, workloads: &dyn Workloads) {
+    let bench = Bench::new(engine, workloads, "no-ground").await;
+    let (network, volume) = ("front".parse::<NetworkName>(), "data".parse::<VolumeName>());
+    let (network, volume) = (network.expect("a legal name"), volume.expect("a legal name"));
+    let subnet = workloads.subnet();
+    let mut networked = bench.start("web.1", workloads.runs());
+    networked.addresses.insert(network.clone(), subnet.replicas_from);
+    let mounting = bench.start("db.1", workloads.remembers(&volume));
+    for (start, missing) in [(&networked, network.as_str()), (&mounting, volume.as_str())] {
+        let error = bench.refuses(Action::Start(start.clone().into()), "what it stands on is not there").await;
+        let text = chain(&error);
+        assert!(text.contains(start.id.service.as_str()) && text.contains(missing), "it names both: {text}");
+        let left = bench.placed().await.replicas.remove(&start.id).map(|replica| replica.phase);
+        assert!(!matches!(left, Some(Phase::Running { .. })), "nothing runs: {left:?}");
+        bench.remove(&start.id).await;
+    }
+    let state = NetworkState { subnet, stable: BTreeSet::new(), names: BTreeMap::new() };
+    bench.perform(Action::EnsureNetwork { name: network, state: state.into() }).await;
+    bench.perform(Action::EnsureVolume { name: volume }).await;
+    let id = bench.run(&networked).await;
+    assert!(bench.runs(&id).await, "on its ground it is started");
+    let id = bench.run(&mounting).await;
+    assert_eq!(bench.end(&id).await, Exit::Code(0));
+    bench.tear_down().await;
+}
+
+pub(super) async fn a_network_is_not_taken_from_its_replicas(engine: &dyn Engine, workloads: &dyn Workloads) {
+    let bench = Bench::new(engine, workloads, "carried").await;
+    let name: NetworkName = "front".parse().expect("a legal name");
+    let state = NetworkState { subnet: workloads.subnet(), stable: BTreeSet::new(), names: BTreeMap::new() };
+    let ensure = |state: &NetworkState| Action::EnsureNetwork { name: name.clone(), state: state.clone().into() };
+    bench.perform(ensure(&state)).await;
+    let mut start = bench.start("web.1", workloads.runs());
+    start.addresses.insert(name.clone(), state.subnet.replicas_from);
+    let id = bench.run(&start).await;
+    let mut moved = state.clone();
+    moved.subnet.gateway = Ipv4Addr::from(u32::from(moved.subnet.gateway) + 1);
+    for action in [Action::RemoveNetwork { name: name.clone() }, ensure(&moved)] {
+        let error = bench.refuses(action, "a replica stands on it").await;
+        let text = chain(&error);
+        assert!(text.contains("front") && text.contains("web.1"), "it names both: {text}");
+        assert_eq!(bench.placed().await.networks.get(&name), Some(&Known::Is(state.clone())), "nothing has changed");
+        assert!(bench.runs(&id).await);
+    }
+    bench.stop(&id, GRACE).await;
+    bench.remove(&id).await;
+    bench.perform(ensure(&moved)).await;
+    assert_eq!(bench.placed().await.networks.get(&name), Some(&Known::Is(moved)), "without it, it moves");
     bench.tear_down().await;
 }
 

@@ -6,7 +6,7 @@ use crate::{Engine, Exec, ExecExit};
 use model::project::Role;
 use model::{ReleaseNumber, ReplicaId, SpecHash};
 use plan::action::replica::Action;
-use plan::observed::{Exit, Known, Phase};
+use plan::observed::{Exit, Phase};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -134,17 +134,27 @@ pub(super) async fn commands_tell_their_exit(engine: &dyn Engine, workloads: &dy
 pub(super) async fn what_runs_tells_what_it_uses(engine: &dyn Engine, workloads: &dyn Workloads) {
     let bench = Bench::new(engine, workloads, "usage").await;
     let id = bench.run(&bench.start("web.1", workloads.runs())).await;
-    match engine.usage(&bench.stack).await {
-        Ok(usage) => match usage.get(&id) {
-            Some(Known::Is(usage)) => assert!(usage.pids > 0, "{usage:?}"),
-            other => panic!("`{id}` runs and tells nothing: {other:?}"),
-        },
-        Err(error) => panic!("usage: {}", chain(&error)),
-    }
+    assert!(bench.pids(&id).await > 0);
     bench.tear_down().await;
 }
 
-fn command(argv: Vec<String>) -> Exec {
+pub(super) async fn a_command_that_takes_too_long_is_ended(engine: &dyn Engine, workloads: &dyn Workloads) {
+    let bench = Bench::new(engine, workloads, "too-long").await;
+    let id = bench.run(&bench.start("web.1", workloads.runs())).await;
+    let before = bench.pids(&id).await;
+    let endless = Exec { timeout: Some(Duration::from_millis(200)), ..command(workloads.endless_command()) };
+    match engine.exec(&bench.stack, &id, endless).await {
+        Ok(exit) => assert_eq!(exit, ExecExit::TimedOut),
+        Err(error) => panic!("run a command: {}", chain(&error)),
+    }
+    while bench.pids(&id).await > before {
+        tokio::task::yield_now().await;
+    }
+    assert!(bench.runs(&id).await, "the replica goes on");
+    bench.tear_down().await;
+}
+
+pub(super) fn command(argv: Vec<String>) -> Exec {
     // Three ends of pipes whose other ends are closed: nothing to read, nobody reads.
     let pipe = || std::io::pipe().expect("a pipe can be had");
     let (input, output, error): (OwnedFd, OwnedFd, OwnedFd) = (pipe().0.into(), pipe().1.into(), pipe().1.into());

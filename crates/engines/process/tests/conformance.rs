@@ -47,6 +47,9 @@ impl Workloads for Processes {
     fn exit_command(&self, code: i32) -> Vec<String> {
         ["sh", "-c", &format!("exit {code}")].map(str::to_owned).into()
     }
+    fn endless_command(&self) -> Vec<String> {
+        ["sh", "-c", "sleep 1000 & wait"].map(str::to_owned).into()
+    }
     fn subnet(&self) -> Subnet {
         self.subnet.clone()
     }
@@ -59,7 +62,8 @@ impl Workloads for Processes {
 async fn the_process_engine_is_an_engine() {
     let world = World::new().await;
     let processes = Processes { subnet: world.subnet(0, true), uid_base: world.uid_base };
-    let suite = conformance::run(&world.engine, &processes);
+    let next = world::open(&world.settings).await;
+    let suite = conformance::run(&world.engine, &next, &processes);
     tokio::time::timeout(Duration::from_secs(120), suite).await.expect("no check waits for ever");
     world.end_of_the_world().await;
 }

@@ -239,7 +239,7 @@ impl Drop for World {
     }
 }
 
-async fn open(settings: &Settings) -> ProcessEngine {
+pub async fn open(settings: &Settings) -> ProcessEngine {
     let clock = SystemClock::shared();
     let opened = ProcessEngine::open(settings.clone(), Tasks::new(Arc::clone(&clock)), clock).await;
     opened.unwrap_or_else(|error| panic!("{}", chain(&error)))
