@@ -34,13 +34,13 @@ pub(super) fn sort<'a>(
     want: &Up,
     service: &ServiceName,
     target: &Target,
-    seen: &[Seen<'a>],
+    seen: impl Iterator<Item = Seen<'a>>,
     is_misplaced: impl Fn(&Seen<'a>) -> bool,
 ) -> Buckets<'a> {
     let wanted = n_wanted(target);
     let mut buckets = Buckets::default();
-    let mut current = Vec::with_capacity(seen.len());
-    for seen in seen.iter().copied().filter(|seen| !seen.is_one_off()) {
+    let mut current = Vec::new();
+    for seen in seen.filter(|seen| !seen.is_one_off()) {
         if seen.is_unknown() {
             buckets.unknown.push(seen);
         } else if let Some(why) = why_replaced(want, service, target, &seen, &is_misplaced) {

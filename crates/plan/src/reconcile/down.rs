@@ -4,7 +4,7 @@
 use super::draft::Draft;
 use super::networks;
 use super::order;
-use super::seen::{self, Seen};
+use super::seen::{self, Gone, Seen};
 use crate::action::{edge, replica};
 use crate::desired::Down;
 use crate::observed::{Known, Phase};
@@ -19,15 +19,15 @@ pub(super) fn plan(want: &Down, have: &Observed) -> Plan {
     let leaving = leaving(have, &seen, &mut draft);
     let drained = drain(have, &leaving, &mut draft);
     let stopped = stop(want, &leaving, &drained, &mut draft);
-    let removed = remove(&leaving, &drained, &stopped, &mut draft);
-    let mut gone: Vec<StepId> = drained.values().chain(removed.values()).copied().collect();
+    let removed = remove(&seen, &leaving, &drained, &stopped, &mut draft);
+    let mut gone: Vec<StepId> = drained.values().copied().chain(removed.steps()).collect();
     gone.sort_unstable();
     let settled = forget(have, &gone, &mut draft);
     if matches!(have.edge, Known::Is(_)) {
         networks::remove(have, |_| false, &seen, &removed, settled.as_slice(), &Reason::Down, &mut draft);
     }
     for name in want.volumes.intersection(&have.placed.volumes) {
-        if let Some(stays) = seen.iter().find(|seen| !removed.contains_key(seen.id)) {
+        if let Some(stays) = seen.iter().find(|seen| removed.step(seen).is_none()) {
             draft.note(format_args!("volume {name}"), format!("is left while `{}` is there", stays.id));
             continue;
         }
@@ -104,17 +104,18 @@ fn stop<'a>(
     stopped
 }
 
-fn remove<'a>(
-    leaving: &[Seen<'a>],
-    drained: &BTreeMap<&'a ReplicaId, StepId>,
-    stopped: &BTreeMap<&'a ReplicaId, StepId>,
+fn remove(
+    seen: &[Seen<'_>],
+    leaving: &[Seen<'_>],
+    drained: &BTreeMap<&ReplicaId, StepId>,
+    stopped: &BTreeMap<&ReplicaId, StepId>,
     draft: &mut Draft,
-) -> BTreeMap<&'a ReplicaId, StepId> {
-    let mut removed = BTreeMap::new();
+) -> Gone {
+    let mut removed = Gone::none_of(seen);
     for seen in leaving {
         let after = stopped.get(seen.id).or_else(|| drained.get(seen.id));
         let action = replica::Action::Remove { id: seen.id.clone() };
-        removed.insert(seen.id, draft.push(Action::Replica(action), Reason::Down, after.copied().as_slice()));
+        removed.record(seen, draft.push(Action::Replica(action), Reason::Down, after.copied().as_slice()));
     }
     removed
 }

@@ -5,7 +5,7 @@
 
 use super::depart;
 use super::draft::Draft;
-use super::seen::Seen;
+use super::seen::{Gone, Seen};
 use crate::action::replica;
 use crate::observed::{Known, NetworkState};
 use crate::{Action, Observed, Reason, StepId};
@@ -146,11 +146,11 @@ fn evict<'a>(
 }
 
 /// Removes the networks that are not wanted and on which nothing stands once the steps in `removed` are done.
-pub(super) fn remove<'a>(
-    have: &'a Observed,
+pub(super) fn remove(
+    have: &Observed,
     is_wanted: impl Fn(&NetworkName) -> bool,
-    seen: &[Seen<'a>],
-    removed: &BTreeMap<&'a ReplicaId, StepId>,
+    seen: &[Seen<'_>],
+    removed: &Gone,
     after: &[StepId],
     why: &Reason,
     draft: &mut Draft,
@@ -161,8 +161,7 @@ pub(super) fn remove<'a>(
             continue;
         }
         let on_it = seen.iter().filter(|seen| seen.replica.addresses.contains_key(name));
-        let gone: Result<Vec<StepId>, &ReplicaId> =
-            on_it.map(|seen| removed.get(seen.id).copied().ok_or(seen.id)).collect();
+        let gone: Result<Vec<StepId>, &ReplicaId> = on_it.map(|seen| removed.step(seen).ok_or(seen.id)).collect();
         match gone {
             Ok(mut gone) => {
                 gone.extend_from_slice(after);

@@ -32,9 +32,9 @@ pub(super) fn plan<'a>(service: &mut Service<'_, 'a>, mut buckets: Buckets<'a>) 
 fn start_first<'a>(service: &mut Service<'_, 'a>, kept: Vec<Coming<'a>>, new: Vec<Box<Start>>, buckets: Buckets<'a>) {
     let serving = buckets.keep.iter().filter(|seen| service.serves(seen)).count();
     let wanted = n_wanted(service.target);
-    let Buckets { keep, leave, .. } = buckets;
-    let (may_serve, idle): (Vec<_>, Vec<_>) =
-        leave.into_iter().partition(|(seen, why)| service.may_serve(seen, *why == Reason::TooMany));
+    let Buckets { keep, leave: mut may_serve, .. } = buckets;
+    let is_idle = |(seen, why): &mut (Seen<'a>, Reason)| !service.may_serve(seen, *why == Reason::TooMany);
+    let idle: Vec<_> = may_serve.extract_if(.., is_idle).collect();
     let spare = (serving + may_serve.len()).saturating_sub(wanted).min(may_serve.len());
     // Those leave only once others have come for them, so dependents can count on the service throughout.
     may_serve.iter().for_each(|(seen, _)| service.count_on(seen));
@@ -51,7 +51,7 @@ fn start_first<'a>(service: &mut Service<'_, 'a>, kept: Vec<Coming<'a>>, new: Ve
     // Replicas that are on their way and already get traffic are waited for only when somebody leaves for them.
     coming.splice(0..0, service.on_their_way(&keep, n_before));
     let replaced = matched.iter().skip(coming.len()).map(|(_, why)| why.clone());
-    let reasons: Vec<Reason> = replaced.chain(std::iter::repeat(Reason::Missing)).take(new.len()).collect();
+    let reasons = replaced.chain(std::iter::repeat(Reason::Missing));
     coming.extend(new.into_iter().zip(reasons).map(|(start, why)| Coming::New { start, why }));
     let proven = pair(service, coming, matched, room);
     for (seen, why) in free {

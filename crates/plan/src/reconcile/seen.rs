@@ -4,9 +4,11 @@
 //! linear where a look-up per replica would not.
 
 use crate::observed::{Health, Known, Phase, Replica};
-use crate::{FIRST_ONE_OFF_SLOT, Observed};
+use crate::{FIRST_ONE_OFF_SLOT, Observed, StepId};
 use model::project::Role;
 use model::{ReplicaId, ServiceName};
+use std::cmp::Ordering;
+use std::iter::Peekable;
 use std::time::Duration;
 
 /// One replica with everything that is known of it.
@@ -15,6 +17,8 @@ pub(super) struct Seen<'a> {
     pub(super) id: &'a ReplicaId,
     pub(super) replica: &'a Replica,
     pub(super) health: Option<&'a Health>,
+    /// Its place among all that are seen.
+    place: u32,
     /// Gets traffic when ready; true while the edge cannot be read, the careful side before a stop.
     pub(super) routed: bool,
 }
@@ -61,14 +65,48 @@ pub(super) fn all(have: &Observed) -> Vec<Seen<'_>> {
     };
     let mut marks = marks.iter().peekable();
     let mut seen = Vec::with_capacity(have.placed.replicas.len());
-    for (id, replica) in &have.placed.replicas {
-        while health.next_if(|(other, _)| *other < id).is_some() {}
-        while marks.next_if(|other| *other < id).is_some() {}
-        let health = health.next_if(|(other, _)| *other == id).map(|(_, health)| health);
-        let routed = marks.next_if(|other| *other == id).is_some() || !is_known;
-        seen.push(Seen { id, replica, health, routed });
+    for (place, (id, replica)) in (0..).zip(&have.placed.replicas) {
+        let health = next_of(&mut health, |(other, _)| other.cmp(&id)).map(|(_, health)| health);
+        let routed = next_of(&mut marks, |other| other.cmp(&id)).is_some() || !is_known;
+        seen.push(Seen { id, replica, health, place, routed });
     }
     seen
+}
+
+/// The next of `sorted` that `compare` finds equal; those before it are passed over.
+fn next_of<I: Iterator>(sorted: &mut Peekable<I>, compare: impl Fn(&I::Item) -> Ordering) -> Option<I::Item> {
+    loop {
+        match compare(sorted.peek()?) {
+            Ordering::Less => sorted.next(),
+            Ordering::Equal => return sorted.next(),
+            Ordering::Greater => return None,
+        };
+    }
+}
+
+/// The step after which each replica is gone, by its place: of many, so that a map would be most of the work.
+pub(super) struct Gone(Vec<Option<StepId>>);
+
+impl Gone {
+    /// None of `seen`, which are all.
+    pub(super) fn none_of(seen: &[Seen<'_>]) -> Self {
+        Self(vec![None; seen.len()])
+    }
+
+    /// The replica is gone after `step`.
+    pub(super) fn record(&mut self, seen: &Seen<'_>, step: StepId) {
+        self.0[seen.place as usize] = Some(step);
+    }
+
+    /// The step after which the replica is gone; none when it stays.
+    pub(super) fn step(&self, seen: &Seen<'_>) -> Option<StepId> {
+        self.0[seen.place as usize]
+    }
+
+    /// All those steps.
+    pub(super) fn steps(&self) -> impl Iterator<Item = StepId> {
+        self.0.iter().flatten().copied()
+    }
 }
 
 /// The replicas of each of `names`, which are sorted, in one pass over all.

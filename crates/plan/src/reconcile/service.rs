@@ -8,7 +8,7 @@ use super::depart;
 use super::draft::Draft;
 use super::gates::{self, Gate, Gates, Progress};
 use super::restart::{self, Verdict};
-use super::seen::Seen;
+use super::seen::{Gone, Seen};
 use crate::action::{Await, edge, replica};
 use crate::desired::Up;
 use crate::observed::Phase;
@@ -52,7 +52,7 @@ pub(super) struct Service<'d, 'a> {
     /// Departures that come at the very end of the plan.
     pub(super) last: &'d mut Vec<Leaving<'a>>,
     /// Removals, by replica: networks wait for them.
-    pub(super) removed: &'d mut BTreeMap<&'a ReplicaId, StepId>,
+    pub(super) removed: &'d mut Gone,
     /// Steps that give traffic: routes change after them.
     pub(super) routes: &'d mut Vec<StepId>,
     /// The step after which the replica that was revived last is ready: one at a time.
@@ -271,6 +271,8 @@ impl<'a> Service<'_, 'a> {
             let id = ReplicaId::new(self.name.clone(), self.slots.take());
             starts.push(self.start_of(id, addresses, 0));
         }
+        self.progress.changes_started.reserve(starts.len());
+        self.progress.changes_ready.reserve(starts.len());
         starts
     }
 
@@ -363,11 +365,11 @@ impl<'a> Service<'_, 'a> {
                 ready
             }
             Coming::New { start, why } => {
-                let mut after = match window {
-                    Window::Behind(_) => self.ground.clone().unwrap_or_default(),
-                    Window::Open | Window::After(_) => self.change_gate().unwrap_or_default(),
+                let step = window.step();
+                let after = match (window, &self.ground) {
+                    (Window::Behind(_), Ok(ground)) => [ground, step.as_slice()].concat(),
+                    _ => [&self.change_gate().unwrap_or_default(), step.as_slice()].concat(),
                 };
-                after.extend(window.step());
                 self.start_new(start, why, &after)
             }
         }
@@ -419,7 +421,7 @@ impl<'a> Service<'_, 'a> {
             return None;
         }
         let gone = depart::depart(self.draft, seen, why, after);
-        self.removed.insert(seen.id, gone);
+        self.removed.record(seen, gone);
         Some(gone)
     }
 

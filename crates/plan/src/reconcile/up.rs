@@ -12,7 +12,7 @@ use super::depart;
 use super::draft::Draft;
 use super::gates::{Gate, Gates, Progress};
 use super::networks::{self, Ground};
-use super::seen::{self, Seen};
+use super::seen::{self, Gone, Seen};
 use super::service::{Leaving, Service};
 use super::{job, order, rollout};
 use crate::action::{edge, replica};
@@ -51,7 +51,7 @@ struct Planner<'a> {
     settle: Option<StepId>,
     routes: Vec<StepId>,
     last: Vec<Leaving<'a>>,
-    removed: BTreeMap<&'a ReplicaId, StepId>,
+    removed: Gone,
     routed_to: BTreeSet<&'a ServiceName>,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Planner<'a> {
             settle: None,
             routes: Vec::new(),
             last: Vec::new(),
-            removed: BTreeMap::new(),
+            removed: Gone::none_of(seen),
             routed_to: routing::routed_services(&want.stack),
         }
     }
@@ -81,7 +81,10 @@ impl<'a> Planner<'a> {
     fn lay_ground(&mut self) {
         let stack = &self.want.stack;
         self.ground = networks::ensure(stack, self.have, self.seen, &mut self.draft);
-        self.removed.extend(self.ground.evicted.iter().map(|(id, step)| (*id, *step)));
+        if !self.ground.evicted.is_empty() {
+            let gone = |seen: &'a Seen<'a>| Some((seen, *self.ground.evicted.get(seen.id)?));
+            self.seen.iter().filter_map(gone).for_each(|(seen, step)| self.removed.record(seen, step));
+        }
         for name in stack.volumes.difference(&self.have.placed.volumes) {
             let action = replica::Action::EnsureVolume { name: name.clone() };
             self.volumes.insert(name, self.draft.push(Action::Replica(action), Reason::Missing, &[]));
@@ -150,13 +153,12 @@ impl<'a> Planner<'a> {
         gates: &mut Gates,
         addresses: &mut Addresses<'a>,
     ) -> Progress {
-        let staying: Vec<Seen<'a>> =
-            mine.iter().filter(|seen| !self.ground.evicted.contains_key(seen.id)).copied().collect();
+        let staying = mine.iter().copied().filter(|seen| !self.ground.evicted.contains_key(seen.id));
         let is_misplaced = |seen: &Seen<'a>| {
             let is_direct = target.direct && target.role == Role::Service;
             is_direct && seen.replica.addresses != target.addresses
         };
-        let buckets = buckets::sort(self.want, name, target, &staying, is_misplaced);
+        let buckets = buckets::sort(self.want, name, target, staying.clone(), is_misplaced);
         let n_known = self.have.n_completed(name, target.hash, self.want.restart.get(name).copied());
         let takes_traffic = routing::takes_traffic(name, target, &self.routed_to);
         let taken = if buckets.missing > 0 { self.taken_slots(name, mine) } else { Vec::new() };
@@ -167,7 +169,7 @@ impl<'a> Planner<'a> {
             name,
             target,
             takes_traffic,
-            had_traffic: takes_traffic && staying.iter().any(|seen| seen.routed),
+            had_traffic: takes_traffic && staying.clone().any(|seen| seen.routed),
             edge_is_known: matches!(self.have.edge, Known::Is(_)),
             settles: self.unsettled.is_some(),
             ground: self.ground_of(name, target),
@@ -229,7 +231,7 @@ impl<'a> Planner<'a> {
         for leaving in std::mem::take(&mut self.last) {
             let after: Vec<StepId> = leaving.after.into_iter().chain(settle).collect();
             let gone = depart::depart(&mut self.draft, &leaving.seen, leaving.why, &after);
-            self.removed.insert(leaving.seen.id, gone);
+            self.removed.record(&leaving.seen, gone);
         }
         self.remove_unwanted_services();
         self.wipe_marks();
@@ -254,7 +256,7 @@ impl<'a> Planner<'a> {
                 continue;
             }
             for seen in of_one {
-                if seen.is_one_off() || self.removed.contains_key(seen.id) {
+                if seen.is_one_off() || self.removed.step(seen).is_some() {
                     continue;
                 }
                 let is_stuck = seen.routed && !matches!(self.have.edge, Known::Is(_));
@@ -263,7 +265,7 @@ impl<'a> Planner<'a> {
                     continue;
                 }
                 let gone = depart::depart(&mut self.draft, seen, Reason::NotWanted, self.settle.as_slice());
-                self.removed.insert(seen.id, gone);
+                self.removed.record(seen, gone);
             }
         }
     }
