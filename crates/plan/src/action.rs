@@ -36,11 +36,10 @@ pub struct Completion {
 
 /// Actions of an engine where we place replicas, and on what replicas stand on.
 pub mod replica {
+    use crate::Addresses;
     use crate::observed::NetworkState;
     use model::project::{Role, Template};
     use model::{BundleId, NetworkName, ReleaseNumber, ReplicaId, SpecHash, VolumeName};
-    use std::collections::BTreeMap;
-    use std::net::Ipv4Addr;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -108,7 +107,7 @@ pub mod replica {
         /// User `n` inside is `uid_base + n` outside.
         pub uid_base: u32,
         /// Its address per network.
-        pub addresses: BTreeMap<NetworkName, Ipv4Addr>,
+        pub addresses: Addresses,
         /// How many times in a row it has exited by itself before this start, kept as a label.
         pub failures: u32,
     }

@@ -4,6 +4,7 @@
 //! Start with [`reconcile`], then [`Plan`], [`observed::Observed`] and [`desired::Desired`].
 
 pub mod action;
+mod addresses;
 pub mod allocate;
 mod check;
 pub mod desired;
@@ -17,6 +18,7 @@ pub mod step;
 pub mod text;
 
 pub use action::Action;
+pub use addresses::Addresses;
 pub use allocate::{AllocateError, Allocation, InUse, NotInBundle, Terms, allocate, settle_stack};
 pub use check::{Violation, check, check_objects};
 pub use desired::Desired;

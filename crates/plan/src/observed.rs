@@ -1,5 +1,6 @@
 //! What was seen: never cached, and what could not be read says so.
 
+use crate::Addresses;
 use crate::step::Generation;
 use jiff::Timestamp;
 use model::project::Role;
@@ -97,7 +98,7 @@ pub struct Replica {
     /// The bundle it runs from.
     pub bundle: BundleId,
     /// Its address per network.
-    pub addresses: BTreeMap<NetworkName, Ipv4Addr>,
+    pub addresses: Addresses,
     /// How many times in a row it had exited by itself before it was started.
     pub failures: u32,
     /// The signal its own template wants to be stopped with, kept as a label: the wanted one may say otherwise.

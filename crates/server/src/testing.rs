@@ -3,7 +3,6 @@
 use model::project::{Project, Role};
 use model::stack::Stack;
 use plan::observed::{Phase, Replica};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The project settled as release 1.
@@ -27,7 +26,7 @@ pub fn replica(role: Role, phase: Phase) -> Replica {
         hash: "ab".repeat(16).parse().expect("legal"),
         release: model::ReleaseNumber(1),
         bundle: "ab".repeat(32).parse().expect("legal"),
-        addresses: BTreeMap::new(),
+        addresses: plan::Addresses::default(),
         failures: 0,
         stop_signal: 15,
         stop_grace: Duration::from_secs(1),

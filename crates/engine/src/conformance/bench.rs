@@ -4,9 +4,9 @@ use super::Workloads;
 use crate::{Engine, EngineError};
 use model::project::{Role, Template};
 use model::{ReleaseNumber, ReplicaId, SpecHash, StackId};
+use plan::Addresses;
 use plan::action::replica::{Action, Start};
 use plan::observed::{Exit, Known, Phase, Placed, Replica};
-use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl<'a> Bench<'a> {
             release: ReleaseNumber(1),
             bundle: "0".repeat(64).parse().expect("a legal digest"),
             uid_base: self.workloads.uid_base(),
-            addresses: BTreeMap::new(),
+            addresses: Addresses::default(),
             failures: 0,
         }
     }

@@ -21,7 +21,7 @@ pub(super) async fn networks_are_as_asked_for(engine: &dyn Engine, workloads: &d
     assert_eq!(bench.placed().await.networks.get(&name), Some(&Known::Is(state.clone())));
 
     let mut start = bench.start("web.1", workloads.runs());
-    start.addresses.insert(name.clone(), subnet.replicas_from);
+    start.addresses = [(name.clone(), subnet.replicas_from)].into();
     let id = bench.run(&start).await;
     assert_eq!(bench.replica(&id).await.addresses, start.addresses);
 

@@ -5,6 +5,7 @@ use super::bench::{Bench, GRACE, SIGTERM, chain};
 use crate::{Engine, Exec, ExecExit};
 use model::project::Role;
 use model::{ReleaseNumber, ReplicaId, SpecHash};
+use plan::Addresses;
 use plan::action::replica::Action;
 use plan::observed::{Exit, Phase};
 use std::collections::BTreeMap;
@@ -45,7 +46,7 @@ pub(super) async fn labels_are_kept(engine: &dyn Engine, workloads: &dyn Workloa
     assert_eq!(replica.release, start.release);
     assert_eq!(replica.bundle, start.bundle);
     assert_eq!(replica.failures, 4);
-    assert_eq!(replica.addresses, BTreeMap::new());
+    assert_eq!(replica.addresses, Addresses::default());
     assert_eq!((replica.stop_signal, replica.stop_grace), (10, Duration::from_millis(3500)));
     bench.stop(&id, GRACE).await;
     let after = bench.replica(&id).await;

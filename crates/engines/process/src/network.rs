@@ -25,6 +25,7 @@ use ipnet::Ipv4Net;
 use model::stack::Subnet;
 use model::{NetworkName, ReplicaId, StackId};
 use netlink::{Address, FarEnd, Netlink};
+use plan::Addresses;
 use plan::observed::{Known, NetworkState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -148,12 +149,7 @@ impl Networks {
     }
 
     /// Makes the replica's namespace with a link into each of its networks; returns the namespace's path.
-    pub fn attach(
-        &self,
-        stack: &StackId,
-        replica: &ReplicaId,
-        addresses: &BTreeMap<NetworkName, Ipv4Addr>,
-    ) -> Result<PathBuf, NetworkError> {
+    pub fn attach(&self, stack: &StackId, replica: &ReplicaId, addresses: &Addresses) -> Result<PathBuf, NetworkError> {
         let path = self.layout.replica(stack, replica).join("netns");
         let own = namespace::ensure(&path)
             .map_err(|source| NetworkError::Replica { doing: "make the network namespace", source })?;
@@ -191,19 +187,16 @@ impl Networks {
     }
 
     /// The addresses a replica has by what its namespace tells; those that cannot be read are left out.
-    pub fn addresses_of(&self, stack: &StackId, replica: &ReplicaId) -> BTreeMap<NetworkName, Ipv4Addr> {
+    pub fn addresses_of(&self, stack: &StackId, replica: &ReplicaId) -> Addresses {
         let namespace = namespace::find(&self.layout.replica(stack, replica).join("netns")).ok().flatten();
         let listed = namespace.and_then(|own| namespace::inside(&own, || Netlink::open()?.addresses()).ok());
         let listed = listed.unwrap_or_default();
-        let mut found = BTreeMap::new();
-        for name in self.layout.networks_of(stack).unwrap_or_default() {
-            let Ok(file) = NetworkFile::read(&self.layout.network(stack, &name)) else { continue };
+        let on = |name: NetworkName| {
+            let file = NetworkFile::read(&self.layout.network(stack, &name)).ok()?;
             let net = NetworkState::from(file).subnet.net;
-            if let Some(address) = listed.iter().find(|address| net.contains(&address.ip)) {
-                found.insert(name, address.ip);
-            }
-        }
-        found
+            listed.iter().find(|address| net.contains(&address.ip)).map(|address| (name, address.ip))
+        };
+        self.layout.networks_of(stack).unwrap_or_default().into_iter().filter_map(on).collect()
     }
 
     /// All networks of all stacks, as the rules between them need to know them.

@@ -9,13 +9,13 @@ use crate::phase::{self, Found};
 use crate::stored::{Labels, Meaning};
 use jiff::Timestamp;
 use model::project::Role;
-use model::{NetworkName, ReleaseNumber, StackId};
+use model::{ReleaseNumber, StackId};
+use plan::Addresses;
 use plan::observed::{Phase, Placed, Replica};
 use shim::{life, status};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn replica(labels: Meaning, phase: Phase) -> Replica {
 }
 
 /// A replica whose labels cannot be read: it keeps its slot and its addresses, and nothing is done to it.
-fn damaged(addresses: BTreeMap<NetworkName, Ipv4Addr>, why: String) -> Replica {
+fn damaged(addresses: Addresses, why: String) -> Replica {
     Replica {
         role: Role::Service,
         hash: "0".repeat(32).parse().expect("32 digits are a hash"),

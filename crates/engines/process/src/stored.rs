@@ -5,7 +5,8 @@
 
 use model::project::Role;
 use model::stack::Subnet;
-use model::{BundleId, NetworkName, ReleaseNumber, SpecHash};
+use model::{BundleId, ReleaseNumber, SpecHash};
+use plan::Addresses;
 use plan::action::replica::Start;
 use plan::observed::NetworkState;
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ pub struct Meaning {
     /// The bundle it runs from.
     pub bundle: BundleId,
     /// Its address per network.
-    pub addresses: BTreeMap<NetworkName, Ipv4Addr>,
+    pub addresses: Addresses,
     /// Exits in a row before it was started.
     pub failures: u32,
     /// The signal that asks it to stop.

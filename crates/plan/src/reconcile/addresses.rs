@@ -42,22 +42,24 @@ impl<'a> Addresses<'a> {
     }
 
     /// One address per network of the service: its stable ones when it is direct, else the lowest free ones.
-    pub(super) fn take(&mut self, target: &Target) -> Result<BTreeMap<NetworkName, Ipv4Addr>, Exhausted> {
+    pub(super) fn take(&mut self, target: &Target) -> Result<crate::Addresses, Exhausted> {
         if target.direct && target.role == Role::Service {
-            return Ok(target.addresses.clone());
+            return Ok(target.addresses.iter().map(|(network, address)| (network.clone(), *address)).collect());
         }
         let (networks, services, seen) = (self.networks, self.services, self.seen);
         let free = self.free.get_or_insert_with(|| occupied(networks, services, seen));
-        let mut given = Vec::with_capacity(target.template.networks.len());
-        for name in target.template.networks.keys() {
-            // A network that the stack does not hold cannot be declared; a replica is then simply not on it.
-            let Some(pool) = free.get_mut(name) else { continue };
-            let Some(address) = pool.lowest() else {
-                return Err(Exhausted { network: name.clone(), subnet: networks[name].net.to_string() });
-            };
-            given.push((name.clone(), address));
-        }
-        Ok(given.into_iter().collect())
+        // A network that the stack does not hold cannot be declared; a replica is then simply not on it.
+        let given = |(name, address): (&NetworkName, Option<Ipv4Addr>)| match address {
+            Some(address) => Ok((name.clone(), address)),
+            None => Err(Exhausted { network: name.clone(), subnet: networks[name].net.to_string() }),
+        };
+        target
+            .template
+            .networks
+            .keys()
+            .filter_map(|name| Some((name, free.get_mut(name)?.lowest())))
+            .map(given)
+            .collect()
     }
 }
 
@@ -67,12 +69,10 @@ fn occupied<'a>(
     seen: &[Seen<'_>],
 ) -> BTreeMap<&'a NetworkName, Free> {
     let mut free: BTreeMap<_, _> = networks.iter().map(|(name, subnet)| (name, Free::of(subnet))).collect();
-    let replicas = seen.iter().map(|seen| &seen.replica.addresses);
-    for addresses in replicas.chain(services.values().map(|target| &target.addresses)) {
-        for (network, address) in addresses {
-            if let Some(pool) = free.get_mut(network) {
-                pool.take(*address);
-            }
+    let of_replicas = seen.iter().flat_map(|seen| &seen.replica.addresses);
+    for (network, address) in of_replicas.chain(services.values().flat_map(|target| &target.addresses)) {
+        if let Some(pool) = free.get_mut(network) {
+            pool.take(*address);
         }
     }
     free

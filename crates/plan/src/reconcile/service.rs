@@ -2,7 +2,7 @@
 //!
 //! Owns the steps of a single replica. How many come and go, and who waits for whom, is decided in `rollout`.
 
-use super::addresses::{Addresses, Slots};
+use super::addresses::{self, Slots};
 use super::buckets::{Buckets, n_wanted};
 use super::depart;
 use super::draft::Draft;
@@ -12,20 +12,18 @@ use super::seen::{Gone, Seen};
 use crate::action::{Await, edge, replica};
 use crate::desired::Up;
 use crate::observed::Phase;
-use crate::{Action, Reason, StepId};
+use crate::{Action, Addresses, Reason, StepId};
 use jiff::Timestamp;
 use model::project::Order;
 use model::stack::Target;
-use model::{NetworkName, ReplicaId, ServiceName};
+use model::{ReplicaId, ServiceName};
 use replica::Start;
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// One service in the making of a plan.
 pub(super) struct Service<'d, 'a> {
     pub(super) draft: &'d mut Draft,
-    pub(super) addresses: &'d mut Addresses<'a>,
+    pub(super) addresses: &'d mut addresses::Addresses<'a>,
     /// Asked for only when replicas are missing.
     pub(super) slots: Slots,
     pub(super) want: &'a Up,
@@ -232,7 +230,7 @@ impl<'a> Service<'_, 'a> {
         Some(self.start_of(seen.id.clone(), addresses, failures))
     }
 
-    fn take_addresses(&mut self, n_missing: usize) -> Option<BTreeMap<NetworkName, Ipv4Addr>> {
+    fn take_addresses(&mut self, n_missing: usize) -> Option<Addresses> {
         match self.addresses.take(self.target) {
             Ok(addresses) => Some(addresses),
             Err(full) => {
@@ -276,7 +274,7 @@ impl<'a> Service<'_, 'a> {
         starts
     }
 
-    fn start_of(&self, id: ReplicaId, addresses: BTreeMap<NetworkName, Ipv4Addr>, failures: u32) -> Box<Start> {
+    fn start_of(&self, id: ReplicaId, addresses: Addresses, failures: u32) -> Box<Start> {
         let stack = &self.want.stack;
         Box::new(Start {
             id,

@@ -156,7 +156,7 @@ impl<'a> Planner<'a> {
         let staying = mine.iter().copied().filter(|seen| !self.ground.evicted.contains_key(seen.id));
         let is_misplaced = |seen: &Seen<'a>| {
             let is_direct = target.direct && target.role == Role::Service;
-            is_direct && seen.replica.addresses != target.addresses
+            is_direct && !seen.replica.addresses.iter().eq(&target.addresses)
         };
         let buckets = buckets::sort(self.want, name, target, staying.clone(), is_misplaced);
         let n_known = self.have.n_completed(name, target.hash, self.want.restart.get(name).copied());

@@ -69,7 +69,7 @@ fn a_slot_or_an_address_given_twice_is_found() {
     let plan = world.plan(&want);
     let (_, there) = scene("x1 v1 quiet", "7:v1");
     let (id, mut replica) = there.have.placed.replicas.into_iter().next().expect("one is there");
-    replica.addresses.values_mut().for_each(|address| *address = [10, 210, 0, 64].into());
+    replica.addresses = [(name("default"), [10, 210, 0, 64].into())].into();
     world.have.placed.replicas.insert(id, replica);
     let taken = found(&want, &world.have, &plan);
     assert!(taken.contains("on `default` to `x.1`, but `x.7` has it"), "{taken}");
@@ -81,7 +81,7 @@ fn an_address_outside_the_network_or_of_the_edge_is_found() {
         let outside = breach("x1 v1", "", |plan| {
             let start = &mut plan.steps.get_mut(&StepId(1)).expect("a step").action;
             let Action::Replica(replica::Action::Start(start)) = start else { panic!("the first step starts") };
-            start.addresses.values_mut().for_each(|given| *given = address.parse().expect("an address"));
+            start.addresses = [(name("default"), address.parse().expect("an address"))].into();
         });
         assert!(outside.contains(&format!("gives {address} to `x.1`, which is no address of `default`")), "{outside}");
     }

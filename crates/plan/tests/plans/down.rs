@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use mainstay_plan::action::{Action, replica};
 use mainstay_plan::desired::Down;
 use mainstay_plan::observed::{Known, Phase};
-use mainstay_plan::{Allocation, Desired, StepId, text};
+use mainstay_plan::{Addresses, Allocation, Desired, StepId, text};
 use model::ReplicaId;
 use model::project::{Condition, Mount, MountSource};
 use proptest::prelude::*;
@@ -123,7 +123,7 @@ fn one_off_runs_go_as_well() {
         |world, _| {
             let mut run = world.have.placed.replicas[&name::<ReplicaId>("api.1")].clone();
             run.role = model::project::Role::Job;
-            run.addresses.clear();
+            run.addresses = Addresses::default();
             world.have.placed.replicas.clear();
             world.have.edge = Known::default();
             world.have.placed.replicas.insert(name("api.1000"), run);

@@ -178,7 +178,11 @@ fn place(world: &mut World, project: &Project, text: &str, stack: &Stack) {
     let target = &stack.services[&name("x") as &model::ServiceName];
     let subnet = stack.networks.values().next().expect("one network");
     let address = subnet.replica_addresses().nth(id.slot.number() as usize % 150).expect("an address");
-    let addresses = if target.direct { target.addresses.clone() } else { [(name("default"), address)].into() };
+    let addresses = if target.direct {
+        target.addresses.clone().into_iter().collect()
+    } else {
+        [(name("default"), address)].into()
+    };
     let replica = Replica {
         role: if id.slot.number() >= 1000 { Role::Job } else { target.role },
         hash: hash_of(project, version),

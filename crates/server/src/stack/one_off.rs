@@ -4,10 +4,9 @@ use engine::{Engine, EngineError};
 use model::project::{Role, Runs, Template};
 use model::stack::{Stack, Target};
 use model::{NetworkName, ReplicaId, Slot, StackId};
-use plan::Observed;
 use plan::action::replica::{Action, Start};
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use plan::{Addresses, Observed};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,11 +25,7 @@ pub fn slot(service: &model::ServiceName, have: &Observed) -> Slot {
 /// A free address on each network of a service; never its stable one, even where it is direct.
 ///
 /// Errors: the network that has none left.
-pub fn addresses(
-    stack: &Stack,
-    target: &Target,
-    have: &Observed,
-) -> Result<BTreeMap<NetworkName, Ipv4Addr>, NetworkName> {
+pub fn addresses(stack: &Stack, target: &Target, have: &Observed) -> Result<Addresses, NetworkName> {
     let taken: BTreeSet<_> = have.placed.replicas.values().flat_map(|replica| replica.addresses.values()).collect();
     let networks = target.template.networks.keys().filter_map(|name| Some((name, stack.networks.get(name)?)));
     let free = networks.map(|(name, subnet)| {

@@ -341,7 +341,7 @@ mod tests {
             hash: SpecHash::from_digest([hash; 16]),
             release: ReleaseNumber(release),
             bundle: bundle(),
-            addresses: BTreeMap::new(),
+            addresses: plan::Addresses::default(),
             failures: 0,
             stop_signal: 15,
             stop_grace: Duration::ZERO,

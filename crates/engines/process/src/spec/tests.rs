@@ -14,7 +14,7 @@ fn start(template: Template) -> Start {
         release: ReleaseNumber(1),
         bundle: "0".repeat(64).parse().expect("a bundle"),
         uid_base: 200_000,
-        addresses: BTreeMap::new(),
+        addresses: plan::Addresses::default(),
         failures: 0,
     }
 }

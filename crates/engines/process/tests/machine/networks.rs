@@ -56,7 +56,7 @@ async fn replicas_reach_each_other_the_machine_and_by_name() {
     let name: NetworkName = "front".parse().unwrap();
     let placed = world.engine.observe(&world.stack).await.unwrap();
     assert_eq!(state(placed.networks.get(&name)), &network);
-    assert_eq!(placed.replicas[&a].addresses[&name], one);
+    assert_eq!(placed.replicas[&a].addresses.get(&name), Some(&one));
     let next = world.address(0, 3);
     let changed =
         NetworkState { stable: BTreeSet::from([next]), names: BTreeMap::from([("other".to_owned(), two)]), ..network };

@@ -110,7 +110,7 @@ impl World {
             release: ReleaseNumber(1),
             bundle: "0".repeat(64).parse().unwrap(),
             uid_base: self.uid_base,
-            addresses: BTreeMap::new(),
+            addresses: plan::Addresses::default(),
             failures: 0,
         }
     }
