@@ -10,6 +10,7 @@ mod graph;
 mod ground;
 mod objects;
 mod replicas;
+mod sight;
 mod subjects;
 mod violation;
 
@@ -18,6 +19,7 @@ pub use violation::Violation;
 
 use crate::{Desired, Observed, Plan, routing};
 use graph::Graph;
+use sight::Sights;
 
 /// Everything about `plan` that breaks an invariant; empty for a plan that may be carried out.
 ///
@@ -36,17 +38,19 @@ pub fn check(want: &Desired, have: &Observed, plan: &Plan) -> Vec<Violation> {
         Err(violations) => return violations,
     };
     let mut found = Vec::new();
-    subjects::check(want, have, &graph, &mut found);
+    let sights = Sights::new(have, &graph);
+    subjects::check(want, have, (&graph, &sights), &mut found);
     ground::check(want, have, &graph, &mut found);
     let up = match want {
         Desired::Up(up) => Some((up, routing::routed_services(&up.stack))),
         Desired::Down(_) => None,
     };
     for service in graph.services() {
-        replicas::check(have, &service, &mut found);
+        let slots = sights.of(service.service);
+        replicas::check(slots, &service, &mut found);
         if let Some((up, routed_to)) = &up {
-            depends::check(up, have, &graph, &service, &mut found);
-            floor::check(up, routed_to, have, &service, &mut found);
+            depends::check(up, have, (&graph, &sights), &service, &mut found);
+            floor::check(up, routed_to, have, (&service, slots), &mut found);
         }
     }
     if let Desired::Down(down) = want {

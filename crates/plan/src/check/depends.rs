@@ -5,6 +5,7 @@
 
 use super::Violation;
 use super::graph::{Graph, Local, subject};
+use super::sight::Sights;
 use crate::action::{edge, replica};
 use crate::desired::{Down, Up};
 use crate::observed::{Exit, Phase};
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 pub(super) fn check(
     want: &Up,
     have: &Observed,
-    graph: &Graph<'_>,
+    (graph, sights): (&Graph<'_>, &Sights<'_>),
     service: &Local<'_, '_>,
     found: &mut Vec<Violation>,
 ) {
@@ -33,7 +34,7 @@ pub(super) fn check(
             (Condition::Healthy, Role::Job) => Condition::Completed,
             (condition, _) => condition,
         };
-        let mut needed = needed(have, graph, name, condition);
+        let mut needed = needed((graph, sights), name, condition);
         let known = have.n_completed(name, other.hash, want.restart.get(name).copied()) as usize;
         let n_done = n_done(have, name, other).max(known);
         let n_runs = n_done + needed.changes.len();
@@ -46,7 +47,7 @@ pub(super) fn check(
             Condition::Started if known > 0 => true,
             _ => is_reached(have, graph, name, other, condition),
         };
-        judge(have, graph, service, &needed, is_reached, |step, id| {
+        judge((graph, sights), service, &needed, is_reached, |step, id| {
             let (id, dependency) = (id.clone(), name.clone());
             found.push(Violation::DependencyNotReached { step, id, dependency });
         });
@@ -62,7 +63,7 @@ struct Needed {
     repairs: Vec<usize>,
 }
 
-fn needed(have: &Observed, graph: &Graph<'_>, name: &ServiceName, condition: Condition) -> Needed {
+fn needed((graph, sights): (&Graph<'_>, &Sights<'_>), name: &ServiceName, condition: Condition) -> Needed {
     let mut starts = BTreeMap::new();
     let mut ready = BTreeMap::new();
     let mut completions = Vec::new();
@@ -71,26 +72,26 @@ fn needed(have: &Observed, graph: &Graph<'_>, name: &ServiceName, condition: Con
         let Some(id) = subject(action) else { continue };
         match action {
             Action::Replica(replica::Action::Start(_)) => {
-                starts.insert(id, *index);
+                starts.insert(id.slot, *index);
             }
             Action::Probe(_) => {
-                ready.entry(id).or_insert(*index);
+                ready.entry(id.slot).or_insert(*index);
             }
             Action::Edge(edge::Change::Route { .. }) => {
-                ready.insert(id, *index);
+                ready.insert(id.slot, *index);
             }
             Action::Job(_) => completions.push(*index),
             _ => {}
         }
     }
-    let by_id = match condition {
+    let by_slot = match condition {
         Condition::Completed => return Needed { changes: completions, repairs: Vec::new() },
         Condition::Started => starts,
         Condition::Healthy => ready,
     };
     let mut needed = Needed::default();
-    for (id, index) in by_id {
-        let is_new = !have.placed.replicas.contains_key(id);
+    for (slot, index) in by_slot {
+        let is_new = !sights.exists(name, slot);
         if is_new { needed.changes.push(index) } else { needed.repairs.push(index) }
     }
     needed
@@ -132,8 +133,7 @@ fn is_stopped(graph: &Graph<'_>, id: &ReplicaId) -> bool {
 
 /// Judges every start of `service` against one dependency.
 fn judge(
-    have: &Observed,
-    graph: &Graph<'_>,
+    (graph, sights): (&Graph<'_>, &Sights<'_>),
     service: &Local<'_, '_>,
     needed: &Needed,
     is_reached: bool,
@@ -146,11 +146,11 @@ fn judge(
     let covered = covered(graph, service, &wanted);
     for (position, node) in service.steps() {
         let Action::Replica(replica::Action::Start(start)) = &node.step.action else { continue };
-        let covers = |range: std::ops::Range<usize>| range.filter(|bit| covered[position].has(*bit)).count();
+        let covers = |range: std::ops::Range<usize>| range.filter(|bit| covered.has(position, *bit)).count();
         let n_changes = needed.changes.len();
         let all_changes = covers(0..n_changes) == n_changes;
         let any = covers(0..wanted.len()) > 0;
-        let exists = have.placed.replicas.contains_key(&start.id);
+        let exists = sights.exists(service.service, start.id.slot);
         let is_fine = match (exists, n_changes) {
             (true, 0) | (false, 0) => is_reached || any,
             (true, _) => is_reached || all_changes,
@@ -162,36 +162,39 @@ fn judge(
     }
 }
 
-/// A set of numbers below a fixed bound.
-#[derive(Clone)]
-struct Bits(Vec<u64>);
+/// A set of numbers below a fixed bound for each step of a service, in one piece.
+struct Covered {
+    words: usize,
+    bits: Vec<u64>,
+}
 
-impl Bits {
-    fn has(&self, bit: usize) -> bool {
-        self.0[bit / 64] & (1 << (bit % 64)) != 0
+impl Covered {
+    fn has(&self, position: usize, bit: usize) -> bool {
+        self.bits[position * self.words + bit / 64] & (1 << (bit % 64)) != 0
     }
 }
 
 /// For each step of the service, which of `wanted` always come before it: directly, or by way of its own steps.
-fn covered(graph: &Graph<'_>, service: &Local<'_, '_>, wanted: &[usize]) -> Vec<Bits> {
+fn covered(graph: &Graph<'_>, service: &Local<'_, '_>, wanted: &[usize]) -> Covered {
     let mut sorted: Vec<(usize, usize)> = wanted.iter().enumerate().map(|(bit, index)| (*index, bit)).collect();
     sorted.sort_unstable();
-    let mut sets: Vec<Bits> = Vec::with_capacity(service.indices.len());
-    for (_, node) in service.steps() {
-        let mut mine = Bits(vec![0; wanted.len().div_ceil(64)]);
+    let words = wanted.len().div_ceil(64);
+    let mut bits = vec![0u64; words * service.indices.len()];
+    for (position, node) in service.steps() {
+        let (done, mine) = bits.split_at_mut(position * words);
         for before in &node.step.after {
             let index = graph.index(*before);
             if let Ok(found) = sorted.binary_search_by_key(&index, |(index, _)| *index) {
                 let bit = sorted[found].1;
-                mine.0[bit / 64] |= 1 << (bit % 64);
+                mine[bit / 64] |= 1 << (bit % 64);
             }
             if let Ok(own) = service.indices.binary_search(&index) {
-                mine.0.iter_mut().zip(&sets[own].0).for_each(|(mine, theirs)| *mine |= theirs);
+                let theirs = &done[own * words..(own + 1) * words];
+                mine[..words].iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine |= theirs);
             }
         }
-        sets.push(mine);
     }
-    sets
+    Covered { words, bits }
 }
 
 /// Judges that on the way down dependents stop first.

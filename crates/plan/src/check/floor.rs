@@ -7,13 +7,14 @@
 
 use super::Violation;
 use super::graph::{Local, subject};
+use super::sight::{Sight, Slots};
 use crate::action::{edge, replica};
 use crate::desired::Up;
 use crate::observed::{Known, Replica};
 use crate::{Action, Observed, routing};
 use model::project::{Order, Role};
 use model::stack::Target;
-use model::{ReplicaId, ServiceName};
+use model::{ReplicaId, ServiceName, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Judges the losses and gains of one service.
@@ -23,7 +24,7 @@ pub(super) fn check(
     want: &Up,
     routed_to: &BTreeSet<&ServiceName>,
     have: &Observed,
-    service: &Local<'_, '_>,
+    (service, sights): (&Local<'_, '_>, &Slots<'_>),
     found: &mut Vec<Violation>,
 ) {
     let Some(target) = want.stack.services.get(service.service) else { return };
@@ -32,9 +33,9 @@ pub(super) fn check(
         return;
     }
     let takes_traffic = routing::takes_traffic(service.service, target, routed_to);
-    let serving = serving(want, have, service, target, takes_traffic);
+    let serving = serving(want, have, sights, target, takes_traffic);
     let floor = serving.len().min(target.replicas as usize);
-    let changes = Changes::of(have, service, &serving, takes_traffic);
+    let changes = Changes::of(service, sights, &serving, takes_traffic);
     let uncovered = changes.losses.len() - changes.matched(service);
     let left = serving.len().saturating_sub(uncovered);
     if left < floor {
@@ -43,22 +44,13 @@ pub(super) fn check(
 }
 
 /// Who serves now and stands on an address that stays its own.
-fn serving<'a>(
-    want: &Up,
-    have: &'a Observed,
-    service: &Local<'_, '_>,
-    target: &Target,
-    takes_traffic: bool,
-) -> BTreeMap<&'a ReplicaId, &'a Replica> {
-    let first = ReplicaId::new(service.service.clone(), model::Slot::FIRST);
-    let mine = have.placed.replicas.range(first..).take_while(|(id, _)| id.service == *service.service);
-    let is_routed = |id: &ReplicaId| match &have.edge {
-        Known::Is(routing) => routing.routed.contains(id),
-        Known::Unknown(_) => true,
+fn serving(want: &Up, have: &Observed, sights: &Slots<'_>, target: &Target, takes_traffic: bool) -> BTreeSet<Slot> {
+    let needs_mark = takes_traffic && matches!(have.edge, Known::Is(_));
+    let serves = |sight: &Sight<'_>| {
+        let is_right = |replica: &Replica| replica.role == target.role && !is_misplaced(want, have, replica);
+        sight.is_ready && (sight.has_mark || !needs_mark) && sight.replica.is_some_and(is_right)
     };
-    let serves = |id: &ReplicaId| have.is_ready(id) && (!takes_traffic || is_routed(id));
-    mine.filter(|(id, replica)| replica.role == target.role && serves(id) && !is_misplaced(want, have, replica))
-        .collect()
+    sights.iter().filter(|(_, sight)| serves(sight)).map(|(slot, _)| *slot).collect()
 }
 
 /// Whether the replica stands on a network that moves, or on what becomes a stable address.
@@ -82,33 +74,28 @@ struct Changes {
 }
 
 impl Changes {
-    fn of(
-        have: &Observed,
-        service: &Local<'_, '_>,
-        serving: &BTreeMap<&ReplicaId, &Replica>,
-        takes_traffic: bool,
-    ) -> Self {
-        let mut gains: BTreeMap<&ReplicaId, usize> = BTreeMap::new();
-        let mut losses: BTreeMap<&ReplicaId, usize> = BTreeMap::new();
+    fn of(service: &Local<'_, '_>, sights: &Slots<'_>, serving: &BTreeSet<Slot>, takes_traffic: bool) -> Self {
+        let mut gains: BTreeMap<Slot, usize> = BTreeMap::new();
+        let mut losses: BTreeMap<Slot, usize> = BTreeMap::new();
         for (position, node) in service.steps() {
-            let Some(id) = subject(&node.step.action) else { continue };
-            let keeps_mark = !takes_traffic || matches!(&have.edge, Known::Is(r) if r.routed.contains(id));
+            let Some(ReplicaId { slot, .. }) = subject(&node.step.action) else { continue };
+            let keeps_mark = !takes_traffic || sights.get(slot).is_some_and(|sight| sight.has_mark);
             match &node.step.action {
                 Action::Edge(edge::Change::Route { .. }) => {
-                    gains.insert(id, position);
+                    gains.insert(*slot, position);
                 }
                 // Who still has the edge's mark serves as soon as it is ready.
-                Action::Probe(_) if keeps_mark && !losses.contains_key(id) => {
-                    gains.entry(id).or_insert(position);
+                Action::Probe(_) if keeps_mark && !losses.contains_key(slot) => {
+                    gains.entry(*slot).or_insert(position);
                 }
                 Action::Probe(_) if !takes_traffic => {
-                    gains.entry(id).or_insert(position);
+                    gains.entry(*slot).or_insert(position);
                 }
                 Action::Edge(edge::Change::Drain { .. })
                 | Action::Replica(replica::Action::Stop { .. } | replica::Action::Remove { .. })
-                    if serving.contains_key(id) || gains.contains_key(id) =>
+                    if serving.contains(slot) || gains.contains_key(slot) =>
                 {
-                    losses.entry(id).or_insert(position);
+                    losses.entry(*slot).or_insert(position);
                 }
                 _ => {}
             }

@@ -51,6 +51,11 @@ impl<'a> Graph<'a> {
         Ok(Self { steps, by_service, numbers, index_of })
     }
 
+    /// The services that have steps.
+    pub(super) fn service_names(&self) -> impl Iterator<Item = &'a ServiceName> {
+        self.by_service.keys().copied()
+    }
+
     /// The steps of each service.
     pub(super) fn services(&self) -> impl Iterator<Item = Local<'_, 'a>> {
         self.by_service.iter().map(|(service, indices)| self.local(service, indices))

@@ -18,7 +18,7 @@ struct Ground<'a> {
     settle: Option<&'a Node<'a>>,
     routes: Vec<StepId>,
     drains: Vec<StepId>,
-    removals: BTreeMap<&'a ReplicaId, StepId>,
+    removals: Vec<(&'a ReplicaId, StepId)>,
 }
 
 /// Judges networks, volumes, listeners and routes.
@@ -53,9 +53,10 @@ pub(super) fn check<'a>(want: &Desired, have: &Observed, graph: &'a Graph<'a>, f
                 lacking.for_each(|id| needs(node, *id));
             }
             Action::Replica(replica::Action::RemoveNetwork { name }) => {
+                let removals: BTreeMap<_, _> = ground.removals.iter().copied().collect();
                 let standing = have.placed.replicas.iter().filter(|(_, r)| r.addresses.contains_key(name));
                 for (id, _) in standing {
-                    match ground.removals.get(id) {
+                    match removals.get(id) {
                         Some(removal) if node.step.after.contains(removal) => {}
                         Some(removal) => needs(node, *removal),
                         None => needs(node, node.id),
@@ -80,7 +81,7 @@ fn collect<'a>(graph: &'a Graph<'a>) -> Ground<'a> {
                 ground.volumes.insert(name, node.id);
             }
             Action::Replica(replica::Action::Remove { id }) => {
-                ground.removals.insert(id, node.id);
+                ground.removals.push((id, node.id));
             }
             Action::Edge(edge::Change::Open) => ground.open = Some(node),
             Action::Edge(edge::Change::Settle { .. }) => ground.settle = Some(node),

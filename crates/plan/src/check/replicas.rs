@@ -3,11 +3,11 @@
 
 use super::Violation;
 use super::graph::{Local, subject};
+use super::sight::{Sight, Slots};
 use crate::action::{edge, replica};
-use crate::observed::{Known, Phase};
-use crate::{Action, Observed, StepId};
-use model::ReplicaId;
+use crate::{Action, StepId};
 use model::project::Role;
+use model::{ReplicaId, Slot};
 use std::collections::BTreeMap;
 
 /// The steps of one replica by kind, as positions among its service's.
@@ -23,11 +23,11 @@ struct Steps {
 }
 
 /// Judges the steps of every replica of one service.
-pub(super) fn check(have: &Observed, service: &Local<'_, '_>, found: &mut Vec<Violation>) {
-    let mut replicas: BTreeMap<&ReplicaId, Steps> = BTreeMap::new();
+pub(super) fn check(sights: &Slots<'_>, service: &Local<'_, '_>, found: &mut Vec<Violation>) {
+    let mut replicas: BTreeMap<Slot, (&ReplicaId, Steps)> = BTreeMap::new();
     for (position, node) in service.steps() {
         let Some(id) = subject(&node.step.action) else { continue };
-        let steps = replicas.entry(id).or_default();
+        let (_, steps) = replicas.entry(id.slot).or_insert_with(|| (id, Steps::default()));
         let at = (position, node.id);
         match &node.step.action {
             Action::Replica(replica::Action::Start(start)) => steps.starts.push((position, node.id, start.role)),
@@ -40,21 +40,19 @@ pub(super) fn check(have: &Observed, service: &Local<'_, '_>, found: &mut Vec<Vi
             _ => {}
         }
     }
-    for (id, steps) in replicas {
-        of_one(have, service, id, &steps, found);
+    for (slot, (id, steps)) in replicas {
+        of_one(sights.get(&slot).copied().unwrap_or_default(), service, id, &steps, found);
     }
 }
 
-fn of_one(have: &Observed, service: &Local<'_, '_>, id: &ReplicaId, steps: &Steps, found: &mut Vec<Violation>) {
-    let seen = have.placed.replicas.get(id);
-    let runs = seen.is_some_and(|seen| matches!(seen.phase, Phase::Running { .. }));
-    let is_routed = matches!(&have.edge, Known::Is(routing) if routing.routed.contains(id));
+fn of_one(sight: Sight<'_>, service: &Local<'_, '_>, id: &ReplicaId, steps: &Steps, found: &mut Vec<Violation>) {
+    let (runs, is_routed) = (sight.runs(), sight.has_mark);
     let comes = |earlier: &[(usize, StepId)], later: usize| earlier.iter().any(|(e, _)| service.is_before(*e, later));
     let mut too_early = |step: StepId, what| found.push(Violation::TooEarly { step, id: id.clone(), what });
 
     for (route, step) in &steps.routes {
         let started = steps.starts.iter().all(|(start, ..)| service.is_before(*start, *route));
-        let is_ready = steps.starts.is_empty() && have.is_ready(id);
+        let is_ready = steps.starts.is_empty() && sight.is_ready;
         if !started || !(is_ready || comes(&steps.waits, *route)) {
             too_early(*step, "the readiness");
         }

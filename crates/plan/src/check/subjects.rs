@@ -1,37 +1,52 @@
 //! What steps touch is ours, was read, was named, and is used by nobody else.
 
 use super::Violation;
-use super::graph::{Graph, Node};
+use super::graph::{Graph, Node, subject};
+use super::sight::{Sight, Sights, Slots};
 use crate::action::{edge, replica};
 use crate::observed::{Known, Phase};
 use crate::{Action, After, Desired, Observed, StepId};
 use model::stack::Stack;
-use model::{NetworkName, ReplicaId};
+use model::{NetworkName, ReplicaId, ServiceName};
 use replica::Start;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 /// Judges the subject of every step.
-pub(super) fn check(want: &Desired, have: &Observed, graph: &Graph<'_>, found: &mut Vec<Violation>) {
+pub(super) fn check(
+    want: &Desired,
+    have: &Observed,
+    (graph, sights): (&Graph<'_>, &Sights<'_>),
+    found: &mut Vec<Violation>,
+) {
     let mut addresses = Addresses::of(have, graph);
+    let mut near: Option<(&ServiceName, &Slots<'_>)> = None;
     for node in &graph.steps {
+        let sight = subject(&node.step.action).and_then(|id| {
+            // Steps of one service mostly follow each other: few look-ups are needed.
+            let slots = match near {
+                Some((service, slots)) if *service == id.service => slots,
+                _ => sights.of(&id.service),
+            };
+            near = Some((&id.service, slots));
+            slots.get(&id.slot).copied()
+        });
+        let sight = sight.unwrap_or_default();
         match &node.step.action {
             Action::Replica(replica::Action::Start(start)) => {
-                readable(have, node, &start.id, found);
+                readable(&sight, node, &start.id, found);
                 addresses.give(node, start, found);
                 if let Desired::Up(up) = want {
                     inside(&up.stack, node, start, found);
                 }
             }
             Action::Replica(replica::Action::Stop { id, .. } | replica::Action::Remove { id }) => {
-                let is_seen = have.placed.replicas.contains_key(id);
-                ours(is_seen, node, || format!("replica `{id}`"), found);
-                readable(have, node, id, found);
+                ours(sight.replica.is_some(), node, || format!("replica `{id}`"), found);
+                readable(&sight, node, id, found);
             }
             Action::Edge(edge::Change::Drain { id, .. }) => {
-                let has_mark = matches!(&have.edge, Known::Is(routing) if routing.routed.contains(id));
-                ours(has_mark, node, || format!("the route to `{id}`"), found);
-                readable(have, node, id, found);
+                ours(sight.has_mark, node, || format!("the route to `{id}`"), found);
+                readable(&sight, node, id, found);
             }
             Action::Replica(replica::Action::EnsureNetwork { name, .. }) => network(have, node, name, found),
             Action::Replica(replica::Action::RemoveNetwork { name }) => {
@@ -56,8 +71,8 @@ fn ours(is_ours: bool, node: &Node<'_>, subject: impl Fn() -> String, found: &mu
     }
 }
 
-fn readable(have: &Observed, node: &Node<'_>, id: &ReplicaId, found: &mut Vec<Violation>) {
-    if have.placed.replicas.get(id).is_some_and(|replica| matches!(replica.phase, Phase::Unknown(_))) {
+fn readable(sight: &Sight<'_>, node: &Node<'_>, id: &ReplicaId, found: &mut Vec<Violation>) {
+    if sight.replica.is_some_and(|replica| matches!(replica.phase, Phase::Unknown(_))) {
         found.push(Violation::Unreadable { step: node.id, subject: format!("replica `{id}`") });
     }
 }
