@@ -8,6 +8,7 @@ mod depends;
 mod floor;
 mod graph;
 mod ground;
+mod meant;
 mod objects;
 mod replicas;
 mod sight;
@@ -24,9 +25,12 @@ use sight::Sights;
 /// Everything about `plan` that breaks an invariant; empty for a plan that may be carried out.
 ///
 /// - The graph has no cycle and no loose end.
-/// - No slot and no address is used twice; every address lies in its network.
+/// - No slot, no address and no port that is listened on is used twice; every address lies in its network.
 /// - Only what was observed, and could be read, is stopped or removed; volumes only when they were named.
-/// - Every start is followed by a wait; traffic comes after readiness, a stop after draining, a removal after a stop.
+/// - Every start is followed by a wait; traffic comes after readiness, a stop after draining, a removal after a stop, a new
+///   run of a job after the earlier ones that go.
+/// - What is started, made or opened is what is wanted: a replica as the stack or its own former release has it, a
+///   network and the routing as the stack has them. On the way down nothing is.
 /// - Dependencies are as far as declared before their dependents start.
 /// - Never fewer replicas of a service serve than the floor: as many as are wanted, or as serve now if that is less.
 ///   Exempt are services that are replaced stop-first (direct ones always are), and replicas on addresses that are no
@@ -40,6 +44,7 @@ pub fn check(want: &Desired, have: &Observed, plan: &Plan) -> Vec<Violation> {
     let mut found = Vec::new();
     let sights = Sights::new(have, &graph);
     subjects::check(want, have, (&graph, &sights), &mut found);
+    meant::check(want, have, &graph, &mut found);
     ground::check(want, have, &graph, &mut found);
     let up = match want {
         Desired::Up(up) => Some((up, routing::routed_services(&up.stack))),

@@ -1,5 +1,5 @@
 //! The steps of each replica come in a sound order: wait after start, traffic after readiness, stop after draining,
-//! removal after a stop, and a slot is empty before something is started in it.
+//! removal after a stop, and a slot is empty before something is started in it. Runs of a job follow each other.
 
 use super::Violation;
 use super::graph::{Local, subject};
@@ -40,8 +40,27 @@ pub(super) fn check(sights: &Slots<'_>, service: &Local<'_, '_>, found: &mut Vec
             _ => {}
         }
     }
+    runs_of_a_job(sights, service, &replicas, found);
     for (slot, (id, steps)) in replicas {
         of_one(sights.get(&slot).copied().unwrap_or_default(), service, id, &steps, found);
+    }
+}
+
+/// A new run of a job comes after the earlier ones that go: two at once would do its work twice.
+fn runs_of_a_job(
+    sights: &Slots<'_>,
+    service: &Local<'_, '_>,
+    replicas: &BTreeMap<Slot, (&ReplicaId, Steps)>,
+    found: &mut Vec<Violation>,
+) {
+    let is_new = |slot: &Slot| sights.get(slot).is_none_or(|sight| sight.replica.is_none());
+    let starts = replicas.iter().filter(|(slot, _)| is_new(slot)).flat_map(|(_, (_, steps))| &steps.starts);
+    for (start, step, _) in starts.filter(|(.., role)| *role == Role::Job) {
+        for (id, steps) in replicas.values() {
+            if steps.removals.iter().any(|(removal, _)| !service.is_before(*removal, *start)) {
+                found.push(Violation::TooEarly { step: *step, id: (*id).clone(), what: "the removal" });
+            }
+        }
     }
 }
 

@@ -51,6 +51,18 @@ pub enum Violation {
         /// Who has it.
         holder: String,
     },
+    /// One port of one address opened for two.
+    #[error("step {step} opens port {port} for `{service}`, but `{holder}` has it")]
+    PortInUse {
+        /// The step.
+        step: StepId,
+        /// Which port.
+        port: u16,
+        /// Who gets it.
+        service: ServiceName,
+        /// Who has it.
+        holder: ServiceName,
+    },
     /// An address outside its network.
     #[error("step {step} gives {address} to `{id}`, which is no address of `{network}`")]
     AddressOutside {
@@ -86,6 +98,16 @@ pub enum Violation {
         step: StepId,
         /// Which.
         volume: VolumeName,
+    },
+    /// A replica is started otherwise than wanted, or than it was started before.
+    #[error("step {step} starts `{id}` with a {what} that nobody wants")]
+    StartedOtherwise {
+        /// The step.
+        step: StepId,
+        /// Which replica.
+        id: ReplicaId,
+        /// What differs.
+        what: &'static str,
     },
     /// Nobody waits for what was started.
     #[error("step {step} starts `{id}`, and no step waits for it")]
@@ -139,12 +161,12 @@ pub enum Violation {
         /// The step.
         step: StepId,
     },
-    /// An object is applied otherwise than wanted, twice, or deleted although it is wanted.
+    /// Something is made otherwise than wanted, an object is applied twice, or what is wanted is taken away.
     #[error("step {step} does with {subject} what nobody wants")]
     NotMeant {
         /// The step.
         step: StepId,
-        /// Which object.
+        /// What.
         subject: String,
     },
     /// Nobody waits for an object's rollout.

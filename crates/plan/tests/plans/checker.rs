@@ -7,10 +7,14 @@ use crate::notation::scene;
 use crate::stacks;
 use crate::world::World;
 use mainstay_plan::action::{Action, edge, replica};
-use mainstay_plan::desired::Down;
-use mainstay_plan::{After, Allocation, Desired, Observed, Plan, Reason, Step, StepId, Violation, check};
-use model::project::Condition;
+use mainstay_plan::desired::{Down, Former};
+use mainstay_plan::observed::NetworkState;
+use mainstay_plan::{After, Allocation, Desired, Observed, Plan, Reason, Step, StepId, check};
+use model::project::{Condition, PortProtocol, PublishedPort, Role};
+use model::{ServiceName, SpecHash};
 use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use testkit::project::{self, depends_on, name, with};
 
 /// Plans for the scene, breaks the plan, and tells what the checker says, each violation in short.
@@ -87,6 +91,109 @@ fn an_address_outside_the_network_or_of_the_edge_is_found() {
     }
 }
 
+/// Changes what the first start of the plan starts.
+fn start_as(plan: &mut Plan, change: impl FnOnce(&mut replica::Start)) {
+    let start = plan.steps.values_mut().find_map(|step| match &mut step.action {
+        Action::Replica(replica::Action::Start(start)) => Some(start),
+        _ => None,
+    });
+    change(start.expect("something is started"));
+}
+
+#[test]
+fn a_start_of_what_nobody_wants_is_found() {
+    let with = |change: fn(&mut replica::Start)| breach("x1 v2", "", |plan| start_as(plan, change));
+    let nobody = |what: &str| format!("step 1 starts `x.1` with a {what} that nobody wants");
+    assert_eq!(with(|start| start.template = Arc::new(project::template("./other"))), nobody("template"));
+    assert_eq!(with(|start| start.hash = SpecHash::from_digest([9; 16])), nobody("hash"));
+    assert_eq!(with(|start| start.release.0 += 1), nobody("release"));
+    assert_eq!(with(|start| start.bundle = "cd".repeat(32).parse().expect("legal")), nobody("bundle"));
+    assert_eq!(with(|start| start.uid_base += 1), nobody("range of users"));
+    let role = with(|start| start.role = Role::Job);
+    assert!(role.contains(&nobody("role")), "{role}");
+}
+
+#[test]
+fn only_what_was_there_before_is_started_as_it_was() {
+    let (Desired::Up(mut up), world) = scene("x1 v2", "") else { panic!("it shall run") };
+    let plan = world.plan(&Desired::Up(up.clone()));
+    let hash = SpecHash::from_digest([9; 16]);
+    let template = Arc::new(project::template("./former"));
+    let former = Former { template, release: up.stack.release, bundle: up.stack.bundle.clone() };
+    up.former.insert(hash, former.clone());
+    let mut old = plan;
+    start_as(&mut old, |start| {
+        start.hash = hash;
+        start.template = former.template;
+    });
+    let text = found(&Desired::Up(up), &world.have, &old);
+    assert_eq!(text, "step 1 starts `x.1` with a hash that nobody wants", "a new replica is of the wanted kind");
+}
+
+#[test]
+fn a_network_or_a_routing_otherwise_than_wanted_is_found() {
+    let (want, _) = scene("x1 v1 routes", "");
+    let world = World::new();
+    let with = |beginning: &str, change: fn(&mut Action)| {
+        let mut plan = world.plan(&want);
+        let step = step(&plan, beginning);
+        change(&mut plan.steps.get_mut(&step).expect("found").action);
+        found(&want, &world.have, &plan).replace(&format!("step {step} "), "")
+    };
+    let network = |change: &dyn Fn(&mut NetworkState)| {
+        let mut plan = world.plan(&want);
+        let action = &mut plan.steps.get_mut(&step(&plan, "ensure-network")).expect("found").action;
+        let Action::Replica(replica::Action::EnsureNetwork { state, .. }) = action else { panic!("it is one") };
+        change(state);
+        found(&want, &world.have, &plan)
+    };
+    let network_text = "step 1 does with network `default` what nobody wants";
+    assert_eq!(network(&|_| {}), "");
+    assert_eq!(network(&|state| state.subnet.internal = !state.subnet.internal), network_text);
+    assert_eq!(network(&|state| state.stable.clear()), network_text);
+    assert_eq!(network(&|state| state.names.clear()), network_text);
+    let other = ("other".to_owned(), [10, 210, 0, 9].into());
+    assert_eq!(network(&|state| state.names.extend([other.clone()])), network_text);
+    let hash = with("settle", |action| {
+        *action = Action::Edge(edge::Change::Settle { hash: SpecHash::from_digest([9; 16]) });
+    });
+    assert_eq!(hash, "does with the routing what nobody wants");
+}
+
+#[test]
+fn nothing_is_made_on_the_way_down() {
+    let (want, _) = scene("x1 v1 routes", "");
+    let world = World::new();
+    let plan = world.plan(&want);
+    let text = found(&Desired::Down(Down::default()), &world.have, &plan);
+    for subject in ["network `default`", "the listeners", "replica `x.1`", "the route to `x.1`", "the routing"] {
+        assert!(text.contains(&format!("does with {subject} what nobody wants")), "{subject}: {text}");
+    }
+}
+
+#[test]
+fn a_port_opened_for_two_is_found() {
+    let published = |target| PublishedPort {
+        host: None,
+        published: Some(8080),
+        target,
+        protocol: PortProtocol::Http,
+        at: project::NOWHERE,
+    };
+    let base = with(project::project(), "a", |a| a.ports = [80].into());
+    let project = with(base, "b", |b| b.ports = [80].into());
+    let (mut stack, _) = stacks::settle(&project, &Allocation::default());
+    let world = World::new();
+    for (name, port) in [("a", 80), ("b", 80)] {
+        let service = stack.services.get_mut(&project::name::<ServiceName>(name)).expect("declared");
+        service.published.push(published(port));
+    }
+    let want = Desired::Up(stacks::up(stack));
+    let plan = mainstay_plan::reconcile(&want, &world.have, world.now);
+    let open = step(&plan, "open");
+    assert_eq!(found(&want, &world.have, &plan), format!("step {open} opens port 8080 for `b`, but `a` has it"));
+}
+
 #[test]
 fn a_start_in_a_slot_that_runs_is_found() {
     let found = breach("x2 v1", "1:v1/dead 2:v1", |plan| cut(plan, "start x.1", "stop x.1"));
@@ -134,6 +241,14 @@ fn a_stop_before_the_draining_and_a_removal_before_the_stop_are_found() {
     assert!(stop.contains("may come before the draining of `x.1`"), "{stop}");
     let removal = breach("x1 v2", "1:v1", |plan| cut(plan, "remove x.1", "stop x.1"));
     assert!(removal.contains("may come before the stop of `x.1`"), "{removal}");
+}
+
+#[test]
+fn a_job_that_may_run_beside_its_earlier_run_is_found() {
+    for before in ["1:v1", "1:v1/exit0"] {
+        let found = breach("x1 v2 job", before, |plan| cut(plan, "start x.2", "remove x.1"));
+        assert!(found.ends_with("may come before the removal of `x.1`"), "{before}: {found}");
+    }
 }
 
 #[test]
@@ -293,36 +408,46 @@ proptest! {
     }
 }
 
-/// How many of the edges of a rich plan the checker insists on, one by one.
+/// Each edge of a rich plan that no other path implies is insisted on, except those of two kinds, which no rule of the
+/// checker covers: what leaves last waits for new routes, and a direct replica for the listeners.
 #[test]
-fn most_edges_are_insisted_on() {
+fn every_edge_that_matters_is_insisted_on() {
     let (want, world) = crowd();
     let good = world.plan(&want);
-    let (mut edges, mut missed) = (0, Vec::new());
+    let mut missed = BTreeSet::new();
     for (id, step) in &good.steps {
         for before in &step.after {
-            edges += 1;
             let mut plan = good.clone();
             plan.steps.get_mut(id).expect("exists").after.remove(before);
-            let is_seen = |found: &[Violation]| !found.is_empty();
-            if !is_seen(&check(&want, &world.have, &plan)) {
-                missed.push(format!("{:?} {:?}", short(&good, *id), short(&good, *before)));
+            if !comes_before(&plan, *before, *id) && check(&want, &world.have, &plan).is_empty() {
+                missed.insert(format!("{} after {}", short(&good, *id), short(&good, *before)));
             }
         }
     }
-    // What may be missed: windows of a rollout and what waits for new routes, neither of which can break a floor.
-    assert!(missed.len() * 4 < edges, "{} of {edges}: {missed:#?}", missed.len());
+    let tolerated =
+        ["drain api.1 after settle", "drain api.4 after settle", "stop db.1 after open", "stop worker.2 after settle"];
+    assert!(missed.iter().eq(&tolerated), "{missed:#?}");
 }
 
+/// Whether some path leads from `later` back to `earlier`.
+fn comes_before(plan: &Plan, earlier: StepId, later: StepId) -> bool {
+    let (mut open, mut seen) = (vec![later], BTreeSet::new());
+    while let Some(id) = open.pop() {
+        if id == earlier {
+            return true;
+        }
+        open.extend(plan.steps[&id].after.iter().filter(|before| seen.insert(**before)));
+    }
+    false
+}
+
+/// What a step does to what, in the words of the plan's text.
 fn short(plan: &Plan, id: StepId) -> String {
-    match &plan.steps[&id].action {
-        Action::Edge(edge::Change::Settle { .. }) => "settle".into(),
-        _ => mainstay_plan::text::canonical(plan)
-            .lines()
-            .nth(id.0 as usize - 1)
-            .unwrap_or_default()
-            .chars()
-            .take(30)
-            .collect(),
+    let text = mainstay_plan::text::canonical(plan);
+    let line = text.lines().find(|line| line.split_once(' ').is_some_and(|(number, _)| number == id.to_string()));
+    let mut words = line.expect("every step has a line").split_whitespace().skip(1);
+    match words.next().expect("a verb") {
+        verb @ ("open" | "settle") => verb.to_owned(),
+        verb => format!("{verb} {}", words.next().expect("a subject")),
     }
 }
