@@ -7,7 +7,9 @@ use mainstay_apply::ports::{Placing, Ports};
 use mainstay_apply::{ApplyError, Journal, MadeFrom, MemoryJournal, Outcome, Task, apply};
 use model::{SpecHash, StackId};
 use plan::action::object::{Manifest, ObjectId};
+use plan::observed::Known;
 use plan::{Generation, Plan, objects};
+use proptest::prelude::*;
 use runtime::CancellationToken;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -62,6 +64,19 @@ impl Scene {
         assert_eq!(self.apply(want, &plan).await.unwrap(), Outcome::Done);
         assert!(self.plan(want).await.is_empty());
         assert!(self.engine.observe(&self.stack).await.unwrap().keys().eq(want.keys()));
+    }
+
+    /// Plans and carries out, as often as calls still fail, until nothing is left to do.
+    async fn lead_on(&self, want: &Wanted) {
+        for _ in 0..10 {
+            let plan = self.plan(want).await;
+            if plan.is_empty() {
+                assert!(self.engine.observe(&self.stack).await.unwrap().keys().eq(want.keys()));
+                return;
+            }
+            self.apply(want, &plan).await.unwrap();
+        }
+        panic!("does not converge");
     }
 }
 
@@ -137,4 +152,51 @@ async fn a_stop_ends_between_two_steps() {
     let plan = scene.plan(&first()).await;
     assert_eq!(scene.apply(&first(), &plan).await.unwrap(), Outcome::Stopped);
     assert!(scene.engine.observe(&scene.stack).await.unwrap().is_empty());
+}
+
+fn any_wanted() -> impl Strategy<Value = Wanted> {
+    let versions = prop::collection::btree_map(prop::sample::select(vec!["a", "b", "c", "d", "e"]), 0u8..3, 0..5);
+    versions.prop_map(|versions| wanted(&versions.into_iter().collect::<Vec<_>>()))
+}
+
+/// A release, the call to the engine that fails and whether for good, and the write after which the disk is full.
+type Turn = (Wanted, Option<(u64, bool)>, Option<u64>);
+
+async fn live(turns: Vec<Turn>) {
+    let scene = Scene::new();
+    for (want, fault, full_after) in turns {
+        if let Some((n, passes)) = fault {
+            scene.engine.fail_nth(n, if passes { Retry::Later } else { Retry::Never });
+        }
+        let plan = scene.plan(&want).await;
+        let earlier = scene.engine.observe(&scene.stack).await.unwrap();
+        scene.journal.fail_after(full_after);
+        let result = scene.apply(&want, &plan).await;
+        scene.journal.fail_after(None);
+        if !matches!(result, Ok(Outcome::Done)) {
+            let now = scene.engine.observe(&scene.stack).await.unwrap();
+            let is_whole = want.iter().all(|(id, manifest)| {
+                matches!(now.get(id), Some(Known::Is(state)) if state.hash == manifest.hash && state.rolled_out)
+            });
+            let lost = earlier.keys().find(|id| !now.contains_key(*id));
+            assert!(is_whole || lost.is_none(), "{lost:?} goes before all that is wanted is there");
+        }
+    }
+    scene.lead_on(&first()).await;
+    scene.lead_on(&Wanted::new()).await;
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_life_of_whole_stacks_converges_and_ends_in_nothing(
+        turns in prop::collection::vec(
+            (any_wanted(), prop::option::of((1u64..8, any::<bool>())), prop::option::of(1u64..20)),
+            1..5,
+        ),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(live(turns));
+    }
 }

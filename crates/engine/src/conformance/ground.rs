@@ -69,7 +69,7 @@ pub(super) async fn a_start_without_ground_is_refused(engine: &dyn Engine, workl
     let (network, volume) = (network.expect("a legal name"), volume.expect("a legal name"));
     let subnet = workloads.subnet();
     let mut networked = bench.start("web.1", workloads.runs());
-    networked.addresses.insert(network.clone(), subnet.replicas_from);
+    networked.addresses = [(network.clone(), subnet.replicas_from)].into();
     let mounting = bench.start("db.1", workloads.remembers(&volume));
     for (start, missing) in [(&networked, network.as_str()), (&mounting, volume.as_str())] {
         let error = bench.refuses(Action::Start(start.clone().into()), "what it stands on is not there").await;
@@ -96,7 +96,7 @@ pub(super) async fn a_network_is_not_taken_from_its_replicas(engine: &dyn Engine
     let ensure = |state: &NetworkState| Action::EnsureNetwork { name: name.clone(), state: state.clone().into() };
     bench.perform(ensure(&state)).await;
     let mut start = bench.start("web.1", workloads.runs());
-    start.addresses.insert(name.clone(), state.subnet.replicas_from);
+    start.addresses = [(name.clone(), state.subnet.replicas_from)].into();
     let id = bench.run(&start).await;
     let mut moved = state.clone();
     moved.subnet.gateway = Ipv4Addr::from(u32::from(moved.subnet.gateway) + 1);
