@@ -48,15 +48,15 @@ pub mod replica {
     pub enum Action {
         /// Makes the network be so, with exactly these stable addresses and names.
         ///
-        /// Addresses and names change while replicas stand on it; the subnet only when none does, and the planner
-        /// sees to that.
+        /// Addresses and names change while replicas stand on it. The subnet changes only when none does; until then it
+        /// is refused.
         EnsureNetwork {
             /// Which.
             name: NetworkName,
             /// How it shall be.
             state: Box<NetworkState>,
         },
-        /// Removes the network.
+        /// Removes the network. Refused while a replica stands on it.
         RemoveNetwork {
             /// Which.
             name: NetworkName,
@@ -66,12 +66,13 @@ pub mod replica {
             /// Which.
             name: VolumeName,
         },
-        /// Removes the volume and what it holds.
+        /// Removes the volume and what it holds. That no replica mounts it is the planner's to see to.
         RemoveVolume {
             /// Which.
             name: VolumeName,
         },
-        /// Starts the replica; one that exited or half exists in this slot is cleared away first.
+        /// Starts the replica; one that exited or half exists in this slot is cleared away first. Refused while one that
+        /// was started otherwise runs in it, and while a network or volume it needs is not there.
         Start(Box<Start>),
         /// Asks the replica to stop, and ends it after `grace`.
         Stop {

@@ -5,6 +5,7 @@ use crate::cgroup::CgroupError;
 use crate::network::NetworkError;
 use crate::spec::SpecError;
 use engine::Retry;
+use model::{NetworkName, ReplicaId};
 use shim::status::Step;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,16 @@ pub enum Error {
     /// A network.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// A network is to go from under a replica.
+    #[error("could not {verb} network `{network}`: `{replica}` stands on it and has to be removed first")]
+    Carries {
+        /// What was to be done.
+        verb: &'static str,
+        /// The network.
+        network: NetworkName,
+        /// The replica.
+        replica: ReplicaId,
+    },
     /// The kernel would not tell.
     #[error("could not {doing}")]
     Kernel {
@@ -112,6 +123,7 @@ impl Error {
             | Self::Spec(_)
             | Self::Image { .. }
             | Self::BuildOnly
+            | Self::Carries { .. }
             | Self::Static => Retry::Never,
             // The same program fails in the same way; a full disk or a missing folder may be mended meanwhile.
             Self::Failed { step: Step::Exec | Step::Identity | Step::Limits | Step::Spec, .. } => Retry::Never,

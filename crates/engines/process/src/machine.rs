@@ -284,6 +284,10 @@ impl Machine {
         state: &NetworkState,
     ) -> Result<(), Error> {
         let _making = self.making();
+        let there = NetworkFile::read(&self.layout.network(stack, name)).map(NetworkState::from);
+        if there.is_ok_and(|there| there.subnet != state.subnet) {
+            self.refuse_under_replicas("move", stack, name)?;
+        }
         self.networks.ensure(stack, name, state)?;
         for id in self.layout.replicas_of(stack).map_err(file("list the replicas of", &self.layout.run))? {
             let dir = self.layout.replica(stack, &id);
@@ -296,8 +300,22 @@ impl Machine {
     }
 
     pub(crate) fn remove_network(&self, stack: &StackId, name: &NetworkName) -> Result<(), Error> {
+        self.refuse_under_replicas("remove", stack, name)?;
         self.networks.remove(stack, name)?;
         self.tidy(stack);
+        Ok(())
+    }
+
+    /// Errors: [`Error::Carries`] while a replica has an address there.
+    fn refuse_under_replicas(&self, verb: &'static str, stack: &StackId, network: &NetworkName) -> Result<(), Error> {
+        for replica in self.layout.replicas_of(stack).map_err(file("list the replicas of", &self.layout.run))? {
+            // What cannot be read cannot be asked; it is told as unknown, and nothing is planned over it.
+            let labels = Labels::read(&self.layout.replica(stack, &replica)).ok().flatten();
+            let meaning = labels.and_then(|labels| labels.meaning().ok());
+            if meaning.is_some_and(|meaning| meaning.addresses.contains_key(network)) {
+                return Err(Error::Carries { verb, network: network.clone(), replica });
+            }
+        }
         Ok(())
     }
 
