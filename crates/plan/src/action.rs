@@ -72,7 +72,8 @@ pub mod replica {
             name: VolumeName,
         },
         /// Starts the replica; one that exited or half exists in this slot is cleared away first. Refused while one that
-        /// was started otherwise runs in it, and while a network or volume it needs is not there.
+        /// was started otherwise runs in it, and while a network or volume it needs is not there. What a cut start left
+        /// may still be at work: until it is at rest, another one may have to be tried later.
         Start(Box<Start>),
         /// Asks the replica to stop, and ends it after `grace`.
         Stop {

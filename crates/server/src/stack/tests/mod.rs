@@ -244,8 +244,10 @@ async fn stacks_that_are_released_at_once_choose_different_addresses() {
     let allocations = life.daemon.world().other_allocations(&rig.id).await.unwrap();
     let subnets: BTreeSet<_> =
         allocations.iter().flat_map(|given| given.networks.values()).map(|net| net.net).collect();
-    let ports: BTreeSet<_> =
-        allocations.iter().flat_map(|given| given.ports.values()).flat_map(BTreeMap::values).collect();
-    assert_eq!((subnets.len(), ports.len()), (names.len(), names.len()), "{allocations:?}");
+    // One whose port somebody else on the machine took meanwhile has gone back to the release before.
+    let given: Vec<_> = allocations.iter().flat_map(|given| given.ports.values()).flat_map(BTreeMap::values).collect();
+    let ports: BTreeSet<_> = given.iter().copied().collect();
+    assert!(given.len() > 1, "{allocations:?}");
+    assert_eq!((subnets.len(), ports.len()), (names.len(), given.len()), "{allocations:?}");
     life.end().await;
 }
