@@ -27,6 +27,8 @@ pub trait Workloads: Send + Sync {
     fn exits(&self, code: i32) -> Template;
     /// Runs and does not end when it is asked to.
     fn is_deaf(&self) -> Template;
+    /// A command for inside that one, which exits with 0 once it does not hear any more.
+    fn deaf_command(&self) -> Vec<String>;
     /// Mounts the volume, and exits with 0 when it has not seen it before, with 7 when it has.
     fn remembers(&self, volume: &VolumeName) -> Template;
     /// A command for inside a replica that exits with this code.

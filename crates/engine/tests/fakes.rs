@@ -26,6 +26,9 @@ impl Workloads for InMemory {
     fn is_deaf(&self) -> Template {
         testkit::project::template("deaf")
     }
+    fn deaf_command(&self) -> Vec<String> {
+        self.exit_command(0)
+    }
     fn remembers(&self, volume: &VolumeName) -> Template {
         let source = MountSource::Volume(volume.clone());
         let mut template = testkit::project::template("remember /data");

@@ -1,7 +1,7 @@
 //! One stack on one engine, with the short words the checks are written in.
 
 use super::Workloads;
-use crate::{Engine, EngineError};
+use crate::{Engine, EngineError, Retry};
 use model::project::{Role, Template};
 use model::{ReleaseNumber, ReplicaId, SpecHash, StackId};
 use plan::Addresses;
@@ -15,6 +15,9 @@ use std::time::Duration;
 pub(super) const SIGTERM: i32 = 15;
 /// Long enough for whatever hears the signal, on a machine under load.
 pub(super) const GRACE: Duration = Duration::from_secs(20);
+
+/// What was cut may still be at work for a moment.
+const TRIES: u32 = 1000;
 
 pub(super) struct Bench<'a> {
     pub(super) engine: &'a dyn Engine,
@@ -58,9 +61,13 @@ impl<'a> Bench<'a> {
         self.perform(Action::Remove { id: id.clone() }).await;
     }
 
+    /// As whoever carries out plans does: what may succeed later is tried again.
     pub(super) async fn perform(&self, action: Action) {
-        if let Err(error) = self.engine.perform(&self.stack, &action).await {
-            panic!("{action:?}: {}", chain(&error));
+        let mut tries = 0;
+        while let Err(error) = self.engine.perform(&self.stack, &action).await {
+            tries += 1;
+            assert!(error.retry == Retry::Later && tries < TRIES, "{action:?}: {}", chain(&error));
+            tokio::task::yield_now().await;
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Workloads;
 use super::bench::{Bench, GRACE, chain};
 use super::lives::command;
-use crate::{Engine, ExecExit, Retry};
+use crate::{Engine, ExecExit};
 use plan::action::replica::Action;
 use plan::observed::{Exit, Phase};
 use std::future::Future;
@@ -20,8 +20,8 @@ pub(super) async fn a_start_that_is_cut_is_seen_and_done_again(engine: &dyn Engi
         if let Some(replica) = bench.placed().await.replicas.get(&start.id) {
             assert_eq!((replica.hash, replica.release), (start.hash, start.release), "it is known whose it is");
         }
-        start_again(&bench, &action).await;
-        let (id, replica) = (start.id.clone(), bench.replica(&start.id).await);
+        let id = bench.run(&start).await;
+        let replica = bench.replica(&id).await;
         assert!(matches!(replica.phase, Phase::Running { .. }), "cut after {waits} waits: {:?}", replica.phase);
         bench.stop(&id, GRACE).await;
         bench.remove(&id).await;
@@ -30,14 +30,6 @@ pub(super) async fn a_start_that_is_cut_is_seen_and_done_again(engine: &dyn Engi
         }
     }
     bench.tear_down().await;
-}
-
-/// What the cut left may still be at work; until it is at rest the engine may ask to be tried later.
-async fn start_again(bench: &Bench<'_>, action: &Action) {
-    while let Err(error) = bench.engine.perform(&bench.stack, action).await {
-        assert_eq!(error.retry, Retry::Later, "{}", chain(&error));
-        tokio::task::yield_now().await;
-    }
 }
 
 /// Polls until it has waited so often, and drops it then. Whether it was done before.

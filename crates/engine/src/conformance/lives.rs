@@ -84,6 +84,10 @@ pub(super) async fn what_runs_is_not_removed(engine: &dyn Engine, workloads: &dy
 pub(super) async fn one_that_is_deaf_is_ended_after_its_grace(engine: &dyn Engine, workloads: &dyn Workloads) {
     let bench = Bench::new(engine, workloads, "deaf").await;
     let id = bench.run(&bench.start("web.1", workloads.is_deaf())).await;
+    match engine.exec(&bench.stack, &id, command(workloads.deaf_command())).await {
+        Ok(exit) => assert_eq!(exit, ExecExit::Code(0)),
+        Err(error) => panic!("run a command: {}", chain(&error)),
+    }
     bench.perform(Action::Stop { id: id.clone(), signal: SIGTERM, grace: Duration::from_millis(300) }).await;
     assert_eq!(bench.end(&id).await, Exit::Signal(SIGKILL));
     bench.tear_down().await;

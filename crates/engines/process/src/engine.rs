@@ -84,7 +84,10 @@ pub struct ProcessEngine {
     tasks: Tasks,
     watches: Arc<Watches>,
     rules: Arc<Rules>,
+    turns: Mutex<Turns>,
 }
+
+type Turns = BTreeMap<(StackId, ReplicaId), Arc<tokio::sync::Mutex<()>>>;
 
 #[derive(Default)]
 struct Watches {
@@ -133,7 +136,8 @@ impl ProcessEngine {
             tasks: tasks.clone(),
             seen_at: tokio::sync::Mutex::default(),
         });
-        let engine = Self { machine, executable, clock, tasks, watches: Arc::default(), rules };
+        let engine =
+            Self { machine, executable, clock, tasks, watches: Arc::default(), rules, turns: Mutex::default() };
         engine.on_machine("clear away what a boot left", Machine::sweep).await?;
         engine.adopt().await?;
         engine.watch_machine();
@@ -241,13 +245,24 @@ impl ProcessEngine {
     async fn start(&self, stack: &StackId, start: Start) -> Result<(), Error> {
         let program = self.program(&start.template).await?;
         let (owner, id) = (stack.clone(), start.id.clone());
-        let work = move |machine: &Machine| machine.prepare(&owner, &start, &program);
-        match self.on_machine("prepare a replica", work).await? {
+        let turn = self.turn(stack, &id).lock_owned().await;
+        // Whoever gives up waiting leaves the work going on: the turn is over once that is.
+        let work = move |machine: &Machine| machine.prepare(&owner, &start, &program).map(|found| (found, turn));
+        let (prepared, _turn) = self.on_machine("prepare a replica", work).await?;
+        match prepared {
             Prepared::Runs => {}
             Prepared::Ready(spec) => self.executable.launch(&*self.clock, &spec).await?,
         }
         self.watch(stack, &id);
         Ok(())
+    }
+
+    /// Held while a replica is being started: one start of it after the other.
+    fn turn(&self, stack: &StackId, id: &ReplicaId) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody else has are over.
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry((stack.clone(), id.clone())).or_default())
     }
 
     /// What a template runs as on this machine.

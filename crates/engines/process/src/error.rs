@@ -82,6 +82,9 @@ pub enum Error {
     /// The slot is taken by another replica that runs.
     #[error("another replica runs in its slot, it must be stopped first")]
     Busy,
+    /// Its shim is still at work on a start that nobody waits for any more.
+    #[error("it is still being started")]
+    Starting,
     /// What shall be removed runs.
     #[error("it still runs, it must be stopped first")]
     Running,

@@ -24,7 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags};
 use shim::life;
 use shim::spec::Spec;
-use shim::status::{self, Status};
+use shim::status::{self, State, Status};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
@@ -68,7 +68,13 @@ impl Machine {
             let is_same = labels.and_then(|labels| labels.meaning().ok()).is_some_and(|known| {
                 (known.hash, known.release, &known.addresses) == (start.hash, start.release, &start.addresses)
             });
-            return if is_same { Ok(Prepared::Runs) } else { Err(Error::Busy) };
+            let status = status::read(&dir).map_err(file("read the status in", &dir))?;
+            let is_starting = status.is_none_or(|status| matches!(status.state, State::Starting { .. }));
+            return match (is_same, is_starting) {
+                (false, _) => Err(Error::Busy),
+                (true, true) => Err(Error::Starting),
+                (true, false) => Ok(Prepared::Runs),
+            };
         }
         // What cannot be read tells no place: then the lowest free one is right.
         let place = Labels::read(&dir).ok().flatten().and_then(|labels| labels.place);

@@ -37,7 +37,10 @@ impl Workloads for Processes {
         shell(&format!("exit {code}"))
     }
     fn is_deaf(&self) -> Template {
-        shell("trap '' TERM; while :; do sleep 0.1; done")
+        shell("trap '' TERM; touch /tmp/deaf; while :; do sleep 0.1; done")
+    }
+    fn deaf_command(&self) -> Vec<String> {
+        ["sh", "-c", "until test -e /tmp/deaf; do sleep 0.01; done"].map(str::to_owned).into()
     }
     fn remembers(&self, name: &VolumeName) -> Template {
         let mut template = shell("test -e /data/kept && exit 7; touch /data/kept");
