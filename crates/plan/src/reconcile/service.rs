@@ -334,7 +334,9 @@ impl<'a> Service<'_, 'a> {
 
     fn start_former(&self, seen: &Seen<'a>, failures: u32) -> Box<Start> {
         let mut start = self.start_of(seen.id.clone(), seen.replica.addresses.clone(), failures);
-        let Some(former) = self.want.former.get(&seen.replica.hash) else { return start };
+        // An earlier release may have wanted the same; then it is the wanted one's.
+        let former = self.want.former.get(&seen.replica.hash).filter(|_| seen.replica.hash != self.target.hash);
+        let Some(former) = former else { return start };
         start.template = Arc::clone(&former.template);
         start.hash = seen.replica.hash;
         start.release = former.release;
