@@ -8,6 +8,7 @@ mod depends;
 mod floor;
 mod graph;
 mod ground;
+mod leaving;
 mod meant;
 mod objects;
 mod replicas;
@@ -32,6 +33,8 @@ use sight::Sights;
 /// - What is started, made or opened is what is wanted: a replica as the stack or its own former release has it, a
 ///   network and the routing as the stack has them. On the way down nothing is.
 /// - Dependencies are as far as declared before their dependents start.
+/// - Who serves goes after the new routes are in force, unless another one needs its room; then it goes after the listeners
+///   are open where it is stopped first.
 /// - Never fewer replicas of a service serve than the floor: as many as are wanted, or as serve now if that is less.
 ///   Exempt are services that are replaced stop-first (direct ones always are), and replicas on addresses that are no
 ///   longer theirs.
@@ -50,12 +53,13 @@ pub fn check(want: &Desired, have: &Observed, plan: &Plan) -> Vec<Violation> {
         Desired::Up(up) => Some((up, routing::routed_services(&up.stack))),
         Desired::Down(_) => None,
     };
+    let turns = leaving::Turns::of(&graph);
     for service in graph.services() {
         let slots = sights.of(service.service);
         replicas::check(slots, &service, &mut found);
         if let Some((up, routed_to)) = &up {
             depends::check(up, have, (&graph, &sights), &service, &mut found);
-            floor::check(up, routed_to, have, (&service, slots), &mut found);
+            floor::check((up, routed_to), have, (&service, slots), &turns, &mut found);
         }
     }
     if let Desired::Down(down) = want {

@@ -7,6 +7,7 @@
 
 use super::Violation;
 use super::graph::{Local, subject};
+use super::leaving::Turns;
 use super::sight::{Sight, Slots};
 use crate::action::{edge, replica};
 use crate::desired::Up;
@@ -21,19 +22,23 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// `routed_to` are the services that routes lead to.
 pub(super) fn check(
-    want: &Up,
-    routed_to: &BTreeSet<&ServiceName>,
+    (want, routed_to): (&Up, &BTreeSet<&ServiceName>),
     have: &Observed,
     (service, sights): (&Local<'_, '_>, &Slots<'_>),
+    turns: &Turns,
     found: &mut Vec<Violation>,
 ) {
     let Some(target) = want.stack.services.get(service.service) else { return };
-    let is_exempt = target.direct || target.update.order == Order::StopFirst;
-    if is_exempt || target.role == Role::Job || !target.has_replicas() {
+    if target.role == Role::Job || !target.has_replicas() {
         return;
     }
     let takes_traffic = routing::takes_traffic(service.service, target, routed_to);
     let serving = serving(want, have, sights, target, takes_traffic);
+    let stops_first = target.direct || target.update.order == Order::StopFirst;
+    turns.check(service, &serving, stops_first, found);
+    if stops_first {
+        return;
+    }
     let floor = serving.len().min(target.replicas as usize);
     let changes = Changes::of(service, sights, &serving, takes_traffic);
     let uncovered = changes.losses.len() - changes.matched(service);
@@ -47,14 +52,14 @@ pub(super) fn check(
 fn serving(want: &Up, have: &Observed, sights: &Slots<'_>, target: &Target, takes_traffic: bool) -> BTreeSet<Slot> {
     let needs_mark = takes_traffic && matches!(have.edge, Known::Is(_));
     let serves = |sight: &Sight<'_>| {
-        let is_right = |replica: &Replica| replica.role == target.role && !is_misplaced(want, have, replica);
+        let is_right = |replica: &Replica| replica.role == target.role && !is_misplaced(want, have, target, replica);
         sight.is_ready && (sight.has_mark || !needs_mark) && sight.replica.is_some_and(is_right)
     };
     sights.iter().filter(|(_, sight)| serves(sight)).map(|(slot, _)| *slot).collect()
 }
 
-/// Whether the replica stands on a network that moves, or on what becomes a stable address.
-fn is_misplaced(want: &Up, have: &Observed, replica: &Replica) -> bool {
+/// Whether the replica stands on a network that moves, or on a stable address that is not its own.
+fn is_misplaced(want: &Up, have: &Observed, target: &Target, replica: &Replica) -> bool {
     replica.addresses.iter().any(|(network, address)| {
         let shall = want.stack.networks.get(network);
         let is = have.placed.networks.get(network);
@@ -62,7 +67,8 @@ fn is_misplaced(want: &Up, have: &Observed, replica: &Replica) -> bool {
             (Some(Known::Is(is)), Some(shall)) => is.subnet.net != shall.net || is.subnet.gateway != shall.gateway,
             _ => false,
         };
-        moves || shall.is_some_and(|shall| *address < shall.replicas_from)
+        let is_own = target.direct && target.addresses.get(network) == Some(address);
+        moves || (!is_own && shall.is_some_and(|shall| *address < shall.replicas_from))
     })
 }
 

@@ -71,6 +71,16 @@ impl<'a> Graph<'a> {
         self.index_of[position(&self.numbers, id)] as usize
     }
 
+    /// By index, whether a step comes after the one at `first`.
+    pub(super) fn after(&self, first: usize) -> Vec<bool> {
+        let mut after = vec![false; self.steps.len()];
+        for (index, node) in self.steps.iter().enumerate().skip(first + 1) {
+            after[index] =
+                node.step.after.iter().map(|id| self.index(*id)).any(|before| before == first || after[before]);
+        }
+        after
+    }
+
     fn local<'g>(&'g self, service: &'a ServiceName, indices: &'g [usize]) -> Local<'g, 'a> {
         let words = indices.len().div_ceil(64);
         let mut before = vec![0u64; words * indices.len()];

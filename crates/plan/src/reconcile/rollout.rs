@@ -73,6 +73,8 @@ fn pair<'a>(
     let pairs = coming.len().min(leaving.len());
     let (mut leaving, mut room) = (leaving.into_iter(), room.into_iter());
     let mut ends: Vec<Window> = Vec::with_capacity(pairs);
+    // Whoever runs already waits for nobody's room.
+    let needs_room: Vec<bool> = coming[..pairs].iter().map(|coming| matches!(coming, Coming::New { .. })).collect();
     let mut last = None;
     for (index, coming) in coming.into_iter().enumerate() {
         // Those nobody leaves for are no replacement: they wait for room at most.
@@ -85,7 +87,8 @@ fn pair<'a>(
         let ready = service.arrive(coming, window);
         last = Some(ready);
         let Some((seen, why)) = leaving.next() else { continue };
-        if service.settles && index + at_once >= pairs {
+        let makes_room = needs_room.get(index + at_once) == Some(&true);
+        if service.settles && !makes_room {
             // When routes change with the release, the last of the old stay until the new routes are in force:
             // what still comes in by the old ones is answered.
             service.leave_last(Leaving { seen, why, after: Some(ready) });
