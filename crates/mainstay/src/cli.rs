@@ -70,9 +70,11 @@ impl Context {
         so_far: &str,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
+        // Watched for before any of the work begins, which may start programs.
+        let interrupted = self.interrupt.pressed();
         tokio::select! {
             done = work => done,
-            () = self.interrupted() => {
+            () = interrupted => {
                 Err(Failure { exit: Exit::Interrupted, ..Failure::failed(format!("interrupted; {so_far}")) })
             }
         }

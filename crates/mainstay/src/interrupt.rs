@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 pub struct Interrupt(OnceCell<CancellationToken>);
 
 impl Interrupt {
-    /// Returns once Ctrl-C was pressed, since the first call; cancel-safe.
-    pub async fn pressed(&self) {
-        self.0.get_or_init(watch).cancelled().await;
+    /// Returns once Ctrl-C was pressed, since the first call, which need not be awaited; cancel-safe.
+    pub fn pressed(&self) -> impl Future<Output = ()> {
+        self.0.get_or_init(watch).cancelled()
     }
 }
 

@@ -141,7 +141,8 @@ fn an_edge_killed_in_a_rollout_costs_what_it_held_and_the_rollout_is_finished() 
         assert!(up.wait().unwrap().success(), "{rest:?}");
         load.at_least(50);
         assert_eq!(hut.get().unwrap(), format!("version {version}"));
-        assert_eq!(hut.replicas().len(), 2);
+        // A child of the old one, which serves a connection to the dead edge, may outlive it for a moment.
+        until("two replicas", || hut.replicas().len() == 2);
     }
     load.end().with_failures_at_most(3 * load::CLIENTS);
 }
