@@ -1,7 +1,7 @@
 //! One stack on one engine, with the short words the checks are written in.
 
 use super::Workloads;
-use crate::{Engine, EngineError, Retry};
+use crate::{Engine, Retry};
 use model::project::{Role, Template};
 use model::{ReleaseNumber, ReplicaId, SpecHash, StackId};
 use plan::Addresses;
@@ -71,11 +71,14 @@ impl<'a> Bench<'a> {
         }
     }
 
-    pub(super) async fn refuses(&self, action: Action, why: &str) -> EngineError {
-        match self.engine.perform(&self.stack, &action).await {
-            Ok(()) => panic!("{action:?} succeeds although {why}"),
-            Err(error) => error,
-        }
+    /// It is refused for good, with words that name all of `names`.
+    pub(super) async fn refuses(&self, action: Action, why: &str, names: &[&str]) {
+        let Err(error) = self.engine.perform(&self.stack, &action).await else {
+            panic!("{action:?} succeeds although {why}");
+        };
+        let text = chain(&error);
+        assert_eq!(error.retry, Retry::Never, "{text}");
+        assert!(names.iter().all(|name| text.contains(name)), "{names:?} are named: {text}");
     }
 
     pub(super) async fn placed(&self) -> Placed {

@@ -19,6 +19,8 @@ pub(super) async fn a_start_that_is_cut_is_seen_and_done_again(engine: &dyn Engi
         let is_done = cut_after(waits, engine.perform(&bench.stack, &action)).await;
         if let Some(replica) = bench.placed().await.replicas.get(&start.id) {
             assert_eq!((replica.hash, replica.release), (start.hash, start.release), "it is known whose it is");
+            let phase = &replica.phase;
+            assert!(matches!(phase, Phase::Half | Phase::Running { .. }), "cut after {waits} waits: {phase:?}");
         }
         let id = bench.run(&start).await;
         let replica = bench.replica(&id).await;
@@ -33,7 +35,7 @@ pub(super) async fn a_start_that_is_cut_is_seen_and_done_again(engine: &dyn Engi
 }
 
 /// Polls until it has waited so often, and drops it then. Whether it was done before.
-async fn cut_after<T>(waits: usize, work: impl Future<Output = T>) -> bool {
+pub(super) async fn cut_after<T>(waits: usize, work: impl Future<Output = T>) -> bool {
     let (mut work, mut left) = (pin!(work), waits);
     std::future::poll_fn(|context| match work.as_mut().poll(context) {
         Poll::Ready(_) => Poll::Ready(true),

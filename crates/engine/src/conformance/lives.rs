@@ -2,6 +2,7 @@
 
 use super::Workloads;
 use super::bench::{Bench, GRACE, SIGTERM, chain};
+use super::cuts::cut_after;
 use crate::{Engine, Exec, ExecExit};
 use model::project::Role;
 use model::{ReleaseNumber, ReplicaId, SpecHash};
@@ -23,7 +24,7 @@ pub(super) async fn a_start_is_idempotent_and_takes_its_slot(engine: &dyn Engine
     bench.run(&start).await;
     assert_eq!(bench.replica(&id).await, first, "what runs is left alone");
     let other = plan::action::replica::Start { hash: SpecHash::from_digest([2; 16]), ..start };
-    bench.refuses(Action::Start(other.into()), "another replica runs in its slot").await;
+    bench.refuses(Action::Start(other.into()), "another replica runs in its slot", &["web.1"]).await;
     assert_eq!(bench.replica(&id).await, first, "a refused start changes nothing");
     bench.tear_down().await;
 }
@@ -76,7 +77,7 @@ pub(super) async fn stopping_and_removing_may_be_repeated(engine: &dyn Engine, w
 pub(super) async fn what_runs_is_not_removed(engine: &dyn Engine, workloads: &dyn Workloads) {
     let bench = Bench::new(engine, workloads, "not-removed").await;
     let id = bench.run(&bench.start("web.1", workloads.runs())).await;
-    bench.refuses(Action::Remove { id: id.clone() }, "it runs").await;
+    bench.refuses(Action::Remove { id: id.clone() }, "it runs", &["web.1"]).await;
     assert!(bench.runs(&id).await, "and it still runs");
     bench.tear_down().await;
 }
@@ -147,10 +148,14 @@ pub(super) async fn a_command_that_takes_too_long_is_ended(engine: &dyn Engine, 
     let bench = Bench::new(engine, workloads, "too-long").await;
     let id = bench.run(&bench.start("web.1", workloads.runs())).await;
     let before = bench.pids(&id).await;
-    let endless = Exec { timeout: Some(Duration::from_millis(200)), ..command(workloads.endless_command()) };
-    match engine.exec(&bench.stack, &id, endless).await {
+    let endless = || Exec { timeout: Some(Duration::from_millis(200)), ..command(workloads.endless_command()) };
+    match engine.exec(&bench.stack, &id, endless()).await {
         Ok(exit) => assert_eq!(exit, ExecExit::TimedOut),
         Err(error) => panic!("run a command: {}", chain(&error)),
+    }
+    // Whoever asked may also give up by themselves, at any time.
+    for waits in 0..4 {
+        cut_after(waits, engine.exec(&bench.stack, &id, endless())).await;
     }
     while bench.pids(&id).await > before {
         tokio::task::yield_now().await;

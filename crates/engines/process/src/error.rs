@@ -5,7 +5,7 @@ use crate::cgroup::CgroupError;
 use crate::network::NetworkError;
 use crate::spec::SpecError;
 use engine::Retry;
-use model::{NetworkName, ReplicaId};
+use model::{NetworkName, ReplicaId, VolumeName};
 use shim::status::Step;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -79,6 +79,9 @@ pub enum Error {
     /// A folder that the edge serves has no replicas.
     #[error("its folder is served by the edge, it has no replicas")]
     Static,
+    /// A replica shall mount what is not there.
+    #[error("volume `{0}` does not exist, its step must come first")]
+    NoVolume(VolumeName),
     /// The slot is taken by another replica that runs.
     #[error("another replica runs in its slot, it must be stopped first")]
     Busy,
@@ -126,7 +129,11 @@ impl Error {
             | Self::Spec(_)
             | Self::Image { .. }
             | Self::BuildOnly
+            | Self::Network(NetworkError::Missing(_))
             | Self::Carries { .. }
+            | Self::NoVolume(_)
+            | Self::Busy
+            | Self::Running
             | Self::Static => Retry::Never,
             // The same program fails in the same way; a full disk or a missing folder may be mended meanwhile.
             Self::Failed { step: Step::Exec | Step::Identity | Step::Limits | Step::Spec, .. } => Retry::Never,

@@ -92,7 +92,7 @@ impl Executable {
         match output.exit {
             Exit::Code(0) => Ok(()),
             Exit::Code(1) => Err(why(&spec.dir)),
-            Exit::Code(3) => Err(Error::Busy),
+            Exit::Code(3) => Err(Error::Starting),
             Exit::Code(_) => Err(Error::Shim(words)),
             Exit::Signal(signal) => Err(Error::Shim(format!("it was ended by signal {signal}"))),
         }

@@ -13,7 +13,7 @@ use crate::cgroup::{Groups, Hierarchy, Reading};
 use crate::engine::Names;
 use crate::error::{Error, file};
 use crate::layout::Layout;
-use crate::network::{Networks, names};
+use crate::network::{NetworkError, Networks, names};
 use crate::spec::{self, Inputs, SpecError};
 use crate::stored::{Labels, NetworkFile};
 use model::project::{MountSource, Template};
@@ -76,11 +76,13 @@ impl Machine {
                 (true, false) => Ok(Prepared::Runs),
             };
         }
+        // Before anything of what was there is cleared away.
+        self.refuse_without_ground(stack, start)?;
+        self.refuse_hidden(&start.template)?;
+        let user = spec::user(start)?;
         // What cannot be read tells no place: then the lowest free one is right.
         let place = Labels::read(&dir).ok().flatten().and_then(|labels| labels.place);
         self.clear(stack, &start.id)?;
-        self.refuse_hidden(&start.template)?;
-        let user = spec::user(start)?;
         let _making = self.making();
         let place = self.label(stack, start, program, user, place)?;
         let anonymous = spec::anonymous(&start.template, program).into_iter().enumerate();
@@ -94,6 +96,19 @@ impl Machine {
         self.write_resolv(&dir)?;
         let spec = self.spec(stack, start, program, network, &groups, &anonymous)?;
         Ok(Prepared::Ready(Box::new(spec)))
+    }
+
+    /// Errors: [`NetworkError::Missing`] and [`Error::NoVolume`].
+    fn refuse_without_ground(&self, stack: &StackId, start: &Start) -> Result<(), Error> {
+        for name in start.addresses.keys() {
+            if NetworkFile::read(&self.layout.network(stack, name)).is_err() {
+                return Err(NetworkError::Missing(name.clone()).into());
+            }
+        }
+        match named_volumes(&start.template).into_iter().find(|name| !self.layout.volume(stack, name).is_dir()) {
+            Some(missing) => Err(Error::NoVolume(missing.clone())),
+            None => Ok(()),
+        }
     }
 
     /// Makes the replica's folder with its labels, and returns its place in the service.
