@@ -1,13 +1,28 @@
 //! Clients that mean no good.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use mainstay_edge::Options;
 use mainstay_edge::control::Protocol;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::rig::{DEADLINE, Edge, Http, get, mirror, named_upstream, pool_table, raw, ready, request, until, within};
+
+/// An edge of one worker, with a pool of one upstream.
+async fn small(protocol: Protocol, change: impl FnOnce(&mut Options)) -> (Edge, SocketAddr) {
+    let mut edge = Edge::start_with(|options| {
+        options.workers = Some(1.try_into().expect("one"));
+        change(options);
+    })
+    .await;
+    let address = edge.listen().await;
+    let (upstream, _) = named_upstream("up").await;
+    edge.apply(pool_table(address, protocol, ready(&[upstream]))).await;
+    (edge, address)
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_never_ends_is_cut_off() {
@@ -52,24 +67,21 @@ async fn a_head_that_is_too_large_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_connections_than_allowed_wait_their_turn() {
-    let mut edge = Edge::start_with(|options| {
-        options.workers = Some(1.try_into().expect("one"));
-        options.max_connections = 4;
-    })
-    .await;
-    let address = edge.listen().await;
-    let (upstream, _) = named_upstream("up").await;
-    edge.apply(pool_table(address, Protocol::Http, ready(&[upstream]))).await;
+    let (edge, address) = small(Protocol::Http, |options| options.max_connections = 4).await;
     let mut held = Vec::new();
     for _ in 0..4 {
-        held.push(TcpStream::connect(address).await.expect("connected"));
+        let mut begun = TcpStream::connect(address).await.expect("connected");
+        // Whoever has begun to speak makes no room.
+        begun.write_all(b"GET / HTTP/1.1\r\n").await.expect("written");
+        held.push(begun);
     }
     until("the worker is full", || async { edge.client.stats().await.expect("stats").totals.connections_open == 4 })
         .await;
     // The kernel has taken the fifth one, with its request.
     let mut fifth = TcpStream::connect(address).await.expect("connected");
     fifth.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("written");
-    assert_eq!(edge.client.stats().await.expect("stats").totals.connections_open, 4);
+    let answered = tokio::time::timeout(Duration::from_millis(300), fifth.readable()).await;
+    assert!(answered.is_err(), "it waits: {answered:?}");
     held.pop();
     let mut answer = String::new();
     within(fifth.read_to_string(&mut answer)).await.expect("read");
@@ -78,14 +90,7 @@ async fn more_connections_than_allowed_wait_their_turn() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_that_was_idle_longest_makes_room() {
-    let mut edge = Edge::start_with(|options| {
-        options.workers = Some(1.try_into().expect("one"));
-        options.max_connections = 2;
-    })
-    .await;
-    let address = edge.listen().await;
-    let (upstream, _) = named_upstream("up").await;
-    edge.apply(pool_table(address, Protocol::Http, ready(&[upstream]))).await;
+    let (_edge, address) = small(Protocol::Http, |options| options.max_connections = 2).await;
     let (mut first, mut second) = (Http::connect(address).await, Http::connect(address).await);
     first.send(request("GET", "/", "")).await;
     second.send(request("GET", "/", "")).await;
@@ -97,14 +102,7 @@ async fn the_client_that_was_idle_longest_makes_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_say_nothing_make_room() {
     for protocol in [Protocol::Http, Protocol::Auto] {
-        let mut edge = Edge::start_with(|options| {
-            options.workers = Some(1.try_into().expect("one"));
-            options.max_connections = 2;
-        })
-        .await;
-        let address = edge.listen().await;
-        let (upstream, _) = named_upstream("up").await;
-        edge.apply(pool_table(address, protocol, ready(&[upstream]))).await;
+        let (_edge, address) = small(protocol, |options| options.max_connections = 2).await;
         let mut silent = Vec::new();
         for _ in 0..4 {
             silent.push(TcpStream::connect(address).await.expect("connected"));
@@ -117,14 +115,7 @@ async fn clients_that_say_nothing_make_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_http2_client_makes_room() {
-    let mut edge = Edge::start_with(|options| {
-        options.workers = Some(1.try_into().expect("one"));
-        options.max_connections = 1;
-    })
-    .await;
-    let address = edge.listen().await;
-    let (upstream, _) = named_upstream("up").await;
-    edge.apply(pool_table(address, Protocol::Http, ready(&[upstream]))).await;
+    let (_edge, address) = small(Protocol::Http, |options| options.max_connections = 1).await;
     let stream = TcpStream::connect(address).await.expect("connected");
     let (mut idle, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("a handshake");
@@ -138,14 +129,7 @@ async fn an_idle_http2_client_makes_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_clients_hold_a_limited_number_of_server_connections() {
-    let mut edge = Edge::start_with(|options| {
-        options.workers = Some(1.try_into().expect("one"));
-        options.max_silent = 2;
-    })
-    .await;
-    let address = edge.listen().await;
-    let (upstream, _) = named_upstream("up").await;
-    edge.apply(pool_table(address, Protocol::Auto, ready(&[upstream]))).await;
+    let (edge, address) = small(Protocol::Auto, |options| options.max_silent = 2).await;
     let mut silent = Vec::new();
     for _ in 0..4 {
         silent.push(TcpStream::connect(address).await.expect("connected"));
