@@ -56,9 +56,15 @@ pub fn service() -> Service {
     }
 }
 
-/// What runs this command line, its words divided by blanks, and nothing else.
+/// What runs this command line, its words divided by blanks, on the default network, and nothing else.
 pub fn template(command: &str) -> Template {
-    let command = command.split_whitespace().map(str::to_owned).collect();
+    let words: Vec<&str> = command.split_whitespace().collect();
+    Template { networks: BTreeMap::from([(name("default"), Default::default())]), ..process(&words) }
+}
+
+/// What runs these words, and nothing else.
+pub fn process(argv: &[&str]) -> Template {
+    let command = argv.iter().map(|word| (*word).to_owned()).collect();
     Template {
         runs: Runs::Process { command, artifacts: Vec::new() },
         environment: BTreeMap::new(),
@@ -67,7 +73,7 @@ pub fn template(command: &str) -> Template {
         hostname: None,
         mounts: Vec::new(),
         files: Vec::new(),
-        networks: BTreeMap::from([(name("default"), Default::default())]),
+        networks: BTreeMap::new(),
         extra_hosts: BTreeMap::new(),
         limits: Default::default(),
         cap_add: BTreeSet::new(),

@@ -23,8 +23,6 @@ mod rules;
 mod seen;
 pub mod spec;
 mod stored;
-#[cfg(test)]
-mod testing;
 
 pub use engine::{Names, ProcessEngine, Settings};
 pub use error::Error;

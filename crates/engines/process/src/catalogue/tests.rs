@@ -1,7 +1,7 @@
 use super::*;
-use crate::testing::template;
 use model::Secret;
 use model::project::{File, FileKind};
+use testkit::project::process as template;
 
 fn installed(majors: &[u32]) -> Vec<Installation> {
     majors.iter().map(|&major| Installation { bin: format!("/usr/lib/x/{major}/bin").into(), major }).collect()

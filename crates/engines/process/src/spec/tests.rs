@@ -1,9 +1,9 @@
 use super::*;
-use crate::testing::template;
 use model::project::{self, Role, User};
 use model::{ReleaseNumber, Secret};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use testkit::project::process as template;
 
 fn start(template: Template) -> Start {
     Start {

@@ -3,7 +3,7 @@
 use engine::{Engine, Exec, ExecExit};
 use mainstay_engine_process::layout::Layout;
 use mainstay_engine_process::{Names, ProcessEngine, Settings};
-use model::project::{Limits, Mount, MountSource, Role, Runs, Template};
+use model::project::{Mount, MountSource, Role, Runs, Template};
 use model::stack::Subnet;
 use model::{ReleaseNumber, ReplicaId, Secret, StackId};
 use plan::action::replica::{Action, Start};
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+pub use testkit::project::process as template;
 
 /// How long anything may take before a test gives up.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -254,28 +255,6 @@ pub fn exec(argv: &[&str], stdio: [OwnedFd; 3]) -> Exec {
         stdio,
         tty: false,
         timeout: Some(SOON),
-    }
-}
-
-pub fn template(argv: &[&str]) -> Template {
-    let command = argv.iter().map(|word| (*word).to_owned()).collect();
-    Template {
-        runs: Runs::Process { command, artifacts: Vec::new() },
-        environment: BTreeMap::new(),
-        working_dir: None,
-        user: None,
-        hostname: None,
-        mounts: Vec::new(),
-        files: Vec::new(),
-        networks: BTreeMap::new(),
-        extra_hosts: BTreeMap::new(),
-        limits: Limits::default(),
-        cap_add: BTreeSet::new(),
-        cap_drop: BTreeSet::new(),
-        read_only: false,
-        stop_signal: None,
-        stop_grace: Duration::from_secs(10),
-        labels: BTreeMap::new(),
     }
 }
 
