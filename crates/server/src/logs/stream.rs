@@ -83,7 +83,7 @@ fn unknown<'a>(target: &str, known: impl Iterator<Item = &'a String>) -> ApiErro
     let known: Vec<_> = known.map(|name| format!("`{name}`")).collect();
     let error = ApiError::new(404, "MS0208", format!("`{target}` is no service or replica with a log"));
     if known.is_empty() {
-        error.help("nothing of this stack has a log; see `mainstay status` for what runs")
+        error.help("see `mainstay status` for what runs; nothing of this stack has a log")
     } else {
         error.help(format!("name one of {}", known.join(", ")))
     }
