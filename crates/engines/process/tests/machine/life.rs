@@ -4,6 +4,8 @@ use crate::world::{World, eventually};
 use plan::action::replica::Action;
 use plan::observed::{Exit, Phase};
 use shim::life::Process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,6 +92,48 @@ fn kill(process: Process) {
 fn is_gone(process: Process) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
     !process.exists() || stat.contains(") Z ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_is_never_older_than_the_start_of_who_wrote_it() {
+    let world = World::new().await;
+    let id: model::ReplicaId = "a.1".parse().unwrap();
+    let dir = world.layout.replica(&world.stack, &id);
+    let over = Arc::new(AtomicBool::new(false));
+    let hindered = std::thread::spawn({
+        let (dir, over) = (dir.clone(), Arc::clone(&over));
+        move || hinder(&dir, &over)
+    });
+    for round in 0..12 {
+        world.run(world.shell("a.1", &format!("echo {round}; sleep 0.02; exit 3"))).await;
+        assert_eq!(world.end(&id).await, Exit::Code(3));
+        let started = shim::status::read(&dir).unwrap().unwrap().started_at.unwrap();
+        let log = std::fs::read_to_string(engine::Engine::log_path(&world.engine, &world.stack, &id)).unwrap();
+        let last = log.lines().last().unwrap();
+        assert!(last.ends_with(&format!(" {round}")), "{log}");
+        assert!(last.split(' ').next() >= Some(&started), "started {started}: {last}");
+    }
+    over.store(true, Ordering::Relaxed);
+    assert!(hindered.join().unwrap() > 0, "no shim was ever held up");
+    world.end_of_the_world().await;
+}
+
+/// Holds the shim of a replica up again and again, so that whatever it reads is all there at once; how many times.
+fn hinder(dir: &std::path::Path, over: &AtomicBool) -> usize {
+    use rustix::process::{Pid, Signal, kill_process};
+    let mut held = 0;
+    while !over.load(Ordering::Relaxed) {
+        if let Ok(Some(status)) = shim::status::read(dir)
+            && status.shim.exists()
+            && let Some(pid) = Pid::from_raw(status.shim.pid)
+            && kill_process(pid, Signal::STOP).is_ok()
+        {
+            std::thread::sleep(Duration::from_millis(4));
+            held += usize::from(kill_process(pid, Signal::CONT).is_ok());
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    held
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -184,7 +184,6 @@ impl Supervisor {
             keys.push(key);
             fds.push(PollFd::from_borrowed_fd(fd, flags));
         };
-        // Before what it writes: a line of a quick program must not be older than its start.
         for child in [&self.init].into_iter().chain(&self.workload).chain(self.execs.iter().map(|exec| &exec.child)) {
             if let Some((fd, _)) = &child.report {
                 add(Key::Report(child.pid), fd.as_fd(), PollFlags::IN);
@@ -367,6 +366,10 @@ impl Supervisor {
     }
 
     fn read_output(&mut self, number: usize) {
+        // A line must not be older than the start of who wrote it: a program that writes has taken over before.
+        if let Some(pid) = self.workload.as_ref().map(|child| child.pid) {
+            self.drain_report(pid);
+        }
         let mut bytes = [0; 16 * 1024];
         let output = &mut self.outputs[number];
         let Some(pipe) = &output.pipe else { return };
