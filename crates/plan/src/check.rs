@@ -19,7 +19,8 @@ mod violation;
 pub use objects::check_objects;
 pub use violation::Violation;
 
-use crate::{Desired, Observed, Plan, routing};
+use crate::routing::Reach;
+use crate::{Desired, Observed, Plan};
 use graph::Graph;
 use sight::Sights;
 
@@ -50,16 +51,16 @@ pub fn check(want: &Desired, have: &Observed, plan: &Plan) -> Vec<Violation> {
     meant::check(want, have, &graph, &mut found);
     ground::check(want, have, &graph, &mut found);
     let up = match want {
-        Desired::Up(up) => Some((up, routing::routed_services(&up.stack))),
+        Desired::Up(up) => Some((up, Reach::of(&up.stack))),
         Desired::Down(_) => None,
     };
     let turns = leaving::Turns::of(&graph);
     for service in graph.services() {
         let slots = sights.of(service.service);
         replicas::check(slots, &service, &mut found);
-        if let Some((up, routed_to)) = &up {
+        if let Some((up, reach)) = &up {
             depends::check(up, have, (&graph, &sights), &service, &mut found);
-            floor::check((up, routed_to), have, (&service, slots), &turns, &mut found);
+            floor::check((up, reach), have, (&service, slots), &turns, &mut found);
         }
     }
     if let Desired::Down(down) = want {

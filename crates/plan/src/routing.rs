@@ -13,6 +13,7 @@ use model::policy::RouteTarget;
 use model::project::{PortProtocol, Role, Runs};
 use model::stack::{Stack, Target};
 use model::{NetworkName, ReplicaId, ServiceName, SpecHash};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -191,22 +192,35 @@ fn fill(table: &mut RoutingTable, view: View<'_>) {
     }
 }
 
-/// The services that routes lead to.
-pub fn routed_services(stack: &Stack) -> BTreeSet<&ServiceName> {
-    let targets = stack.routes.iter().flat_map(|route| &route.paths).map(|path| &path.target);
-    targets
-        .filter_map(|target| match target {
-            RouteTarget::Service { service, .. } => Some(service),
-            RouteTarget::Health | RouteTarget::Ready => None,
-        })
-        .collect()
+/// Which services anything reaches through the edge.
+pub struct Reach<'a> {
+    stack: &'a Stack,
+    /// The services that routes lead to, once somebody has to know.
+    routed_to: OnceCell<BTreeSet<&'a ServiceName>>,
 }
 
-/// Whether anything reaches the replicas of a service through the edge; `routed_to` is what [`routed_services`] says.
-///
-/// Those that nothing reaches (a worker without ports, a database that is only called directly) need no routing and no draining.
-pub fn takes_traffic(service: &ServiceName, target: &Target, routed_to: &BTreeSet<&ServiceName>) -> bool {
-    let is_reached = !target.published.is_empty() || routed_to.contains(service);
-    let has_replicas = !matches!(target.template.runs, Runs::Static { .. });
-    target.role == Role::Service && has_replicas && (is_reached || (!target.direct && !target.ports.is_empty()))
+impl<'a> Reach<'a> {
+    /// That of a stack.
+    pub fn of(stack: &'a Stack) -> Self {
+        Self { stack, routed_to: OnceCell::new() }
+    }
+
+    fn is_routed_to(&self, service: &ServiceName) -> bool {
+        let named = |target: &'a RouteTarget| match target {
+            RouteTarget::Service { service, .. } => Some(service),
+            RouteTarget::Health | RouteTarget::Ready => None,
+        };
+        let paths = || self.stack.routes.iter().flat_map(|route| &route.paths);
+        self.routed_to.get_or_init(|| paths().filter_map(|path| named(&path.target)).collect()).contains(service)
+    }
+
+    /// Whether anything reaches the replicas of a service of the stack through the edge.
+    ///
+    /// Those that nothing reaches (a worker without ports, a database that is only called directly) need no routing and
+    /// no draining.
+    pub fn takes_traffic(&self, service: &ServiceName, target: &Target) -> bool {
+        let has_replicas = !matches!(target.template.runs, Runs::Static { .. });
+        let listens = !target.published.is_empty() || (!target.direct && !target.ports.is_empty());
+        target.role == Role::Service && has_replicas && (listens || self.is_routed_to(service))
+    }
 }

@@ -1,5 +1,5 @@
 //! The pure part: from a stack, or from the text it is declared in, to a plan. Measured by examples of the crates that
-//! decide, built as users get them; each prints one figure per round.
+//! decide, built as users get them; each run prints one figure, from cold.
 
 use super::Bench;
 use super::row::{Goal, Row, median};
@@ -12,6 +12,8 @@ use std::process::Command;
 const USUAL: usize = 1_000;
 const LARGE: usize = 10_000;
 const REPLICAS: usize = 10;
+/// Runs of each case and size in one round: a run is one figure.
+const RUNS: usize = 5;
 
 /// What the example of planning can be asked for, how people call it, and what it may take for the usual measure.
 const CASES: &[(&str, &str, Goal)] = &[
@@ -30,13 +32,14 @@ struct Figures {
 
 impl Figures {
     fn take(&mut self, example: &Path, case: &[&str]) -> anyhow::Result<()> {
-        self.usual.push(millis(example, USUAL, case)?);
-        self.large.push(millis(example, LARGE, case)?);
+        for _ in 0..RUNS {
+            self.usual.push(millis(example, USUAL, case)?);
+            self.large.push(millis(example, LARGE, case)?);
+        }
         Ok(())
     }
 
-    /// The usual figure, and how it grows. 1.0 is exactly linear; what no longer fits the processor's caches costs
-    /// the rest.
+    /// The usual figure, and how it grows; 1.0 is exactly linear.
     fn rows(&self, words: &str, goal: Goal) -> [Row; 2] {
         let usual = median(&self.usual);
         let growth = median(&self.large) / usual / (LARGE / USUAL) as f64;

@@ -254,8 +254,7 @@ fn of<'a>(
 }
 
 fn serving(up: &Up, have: &Observed, name: &ServiceName) -> usize {
-    let routed_to = plan::routing::routed_services(&up.stack);
-    let takes = plan::routing::takes_traffic(name, &up.stack.services[name], &routed_to);
+    let takes = plan::routing::Reach::of(&up.stack).takes_traffic(name, &up.stack.services[name]);
     of(have, name).filter(|(id, _)| have.is_ready(id) && (!takes || have.is_routed(id))).count()
 }
 

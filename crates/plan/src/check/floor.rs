@@ -12,17 +12,16 @@ use super::sight::{Sight, Slots};
 use crate::action::{edge, replica};
 use crate::desired::Up;
 use crate::observed::{Known, Replica};
-use crate::{Action, Observed, routing};
+use crate::routing::Reach;
+use crate::{Action, Observed};
 use model::project::{Order, Role};
 use model::stack::Target;
-use model::{ReplicaId, ServiceName, Slot};
+use model::{ReplicaId, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Judges the losses and gains of one service.
-///
-/// `routed_to` are the services that routes lead to.
 pub(super) fn check(
-    (want, routed_to): (&Up, &BTreeSet<&ServiceName>),
+    (want, reach): (&Up, &Reach<'_>),
     have: &Observed,
     (service, sights): (&Local<'_, '_>, &Slots<'_>),
     turns: &Turns,
@@ -32,7 +31,7 @@ pub(super) fn check(
     if target.role == Role::Job || !target.has_replicas() {
         return;
     }
-    let takes_traffic = routing::takes_traffic(service.service, target, routed_to);
+    let takes_traffic = reach.takes_traffic(service.service, target);
     let serving = serving(want, have, sights, target, takes_traffic);
     let stops_first = target.direct || target.update.order == Order::StopFirst;
     turns.check(service, &serving, stops_first, found);

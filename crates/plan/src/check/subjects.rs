@@ -37,7 +37,7 @@ pub(super) fn check(
                 readable(&sight, node, &start.id, found);
                 addresses.give(node, start, found);
                 if let Desired::Up(up) = want {
-                    inside(&up.stack, node, start, found);
+                    inside(&up.stack, &sight, node, start, found);
                 }
             }
             Action::Replica(replica::Action::Stop { id, .. } | replica::Action::Remove { id }) => {
@@ -83,14 +83,19 @@ fn network(have: &Observed, node: &Node<'_>, name: &NetworkName, found: &mut Vec
     }
 }
 
-fn inside(stack: &Stack, node: &Node<'_>, start: &Start, found: &mut Vec<Violation>) {
+/// Replicas stand among the addresses of replicas; a direct one on its service's own, which it keeps as the code it was
+/// as long as it is given to nobody else.
+fn inside(stack: &Stack, sight: &Sight<'_>, node: &Node<'_>, start: &Start, found: &mut Vec<Violation>) {
     for (network, address) in &start.addresses {
         let Some(subnet) = stack.networks.get(network) else { continue };
         let is_usable =
             subnet.net.contains(address) && *address != subnet.gateway && *address != subnet.net.broadcast();
         let target = stack.services.get(&start.id.service);
         let is_own_stable = target.is_some_and(|t| t.direct && t.addresses.get(network) == Some(address));
-        if !is_usable || (*address < subnet.replicas_from && !is_own_stable) {
+        let is_kept = || sight.replica.is_some_and(|replica| replica.addresses.get(network) == Some(address));
+        let is_given = || stack.services.values().any(|t| t.addresses.get(network) == Some(address));
+        let is_below = *address < subnet.replicas_from;
+        if !is_usable || (is_below && !is_own_stable && (!is_kept() || is_given())) {
             let (id, network, address) = (start.id.clone(), network.clone(), *address);
             found.push(Violation::AddressOutside { step: node.id, id, network, address });
         }

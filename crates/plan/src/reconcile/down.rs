@@ -4,7 +4,7 @@
 use super::draft::Draft;
 use super::networks;
 use super::order;
-use super::seen::{self, Gone, Seen};
+use super::seen::{self, Gone, Seen, Sight};
 use crate::action::{edge, replica};
 use crate::desired::Down;
 use crate::observed::{Known, Phase};
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 /// Decides what has to be done so that nothing of the stack is left but the volumes that were not named.
 pub(super) fn plan(want: &Down, have: &Observed) -> Plan {
-    let seen = seen::all(have);
+    let seen = Sight::of(have).all;
     let mut draft = Draft::default();
     let leaving = leaving(have, &seen, &mut draft);
     let drained = drain(have, &leaving, &mut draft);

@@ -10,46 +10,67 @@ use crate::action::replica;
 use crate::observed::{Known, NetworkState};
 use crate::{Action, Observed, Reason, StepId};
 use model::project::Role;
-use model::stack::Stack;
+use model::stack::{Stack, Subnet};
 use model::{NetworkName, ReplicaId, ServiceName, Slot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// How the networks of `stack` shall be.
-pub(super) fn wanted(stack: &Stack) -> BTreeMap<&NetworkName, NetworkState> {
+fn wanted(stack: &Stack) -> BTreeMap<&NetworkName, Wanted<'_>> {
     // Services come in order, so what is gathered in lists becomes sets and maps in one go.
     let mut gathered: BTreeMap<&NetworkName, Gathered<'_>> =
         stack.networks.keys().map(|name| (name, Gathered::default())).collect();
     for (service, target) in &stack.services {
         for (network, address) in &target.addresses {
             let Some(gathered) = gathered.get_mut(network) else { continue };
-            gathered.names.push((service.to_string(), *address));
+            gathered.names.push((service.as_str(), *address));
             if !target.direct {
                 gathered.stable.push(*address);
             }
             let attachment = target.template.networks.get(network).filter(|_| target.role == Role::Service);
             let aliases = attachment.into_iter().flat_map(|attachment| &attachment.aliases);
-            gathered.aliases.extend(aliases.map(|alias| (alias, *address)));
+            gathered.aliases.extend(aliases.map(|alias| (alias.as_str(), *address)));
         }
     }
-    let state = |(name, Gathered { names, stable, aliases })| {
-        let mut names: BTreeMap<String, Ipv4Addr> = names.into_iter().collect();
-        // A service's own name is never taken by another's alias.
-        for (alias, address) in aliases {
-            names.entry(alias.clone()).or_insert(address);
-        }
-        let subnet = stack.networks[name].clone();
-        (name, NetworkState { subnet, stable: stable.into_iter().collect(), names })
-    };
-    gathered.into_iter().map(state).collect()
+    gathered.into_iter().map(|(name, gathered)| (name, gathered.on(&stack.networks[name]))).collect()
 }
 
 /// What one network is made of.
 #[derive(Default)]
 struct Gathered<'a> {
-    names: Vec<(String, Ipv4Addr)>,
+    names: Vec<(&'a str, Ipv4Addr)>,
     stable: Vec<Ipv4Addr>,
-    aliases: Vec<(&'a String, Ipv4Addr)>,
+    aliases: Vec<(&'a str, Ipv4Addr)>,
+}
+
+impl<'a> Gathered<'a> {
+    fn on(self, subnet: &'a Subnet) -> Wanted<'a> {
+        let mut names: BTreeMap<&str, Ipv4Addr> = self.names.into_iter().collect();
+        // A service's own name is never taken by another's alias.
+        for (alias, address) in self.aliases {
+            names.entry(alias).or_insert(address);
+        }
+        Wanted { subnet, stable: self.stable.into_iter().collect(), names }
+    }
+}
+
+/// How one network shall be: a [`NetworkState`] that owns no text, since most are as they shall be.
+struct Wanted<'a> {
+    subnet: &'a Subnet,
+    stable: BTreeSet<Ipv4Addr>,
+    names: BTreeMap<&'a str, Ipv4Addr>,
+}
+
+impl Wanted<'_> {
+    fn is(&self, state: &NetworkState) -> bool {
+        let names = state.names.iter().map(|(name, address)| (name.as_str(), address));
+        *self.subnet == state.subnet && self.stable == state.stable && self.names.iter().map(|(n, a)| (*n, a)).eq(names)
+    }
+
+    fn into_state(self) -> NetworkState {
+        let names = self.names.into_iter().map(|(name, address)| (name.to_owned(), address));
+        NetworkState { subnet: self.subnet.clone(), stable: self.stable, names: names.collect() }
+    }
 }
 
 /// What the networks mean for the rest of the plan.
@@ -78,15 +99,15 @@ impl Ground<'_> {
 /// Makes every network be as wanted.
 pub(super) fn ensure<'a>(stack: &'a Stack, have: &'a Observed, seen: &[Seen<'a>], draft: &mut Draft) -> Ground<'a> {
     let mut ground = Ground::default();
-    for (name, state) in wanted(stack) {
+    for (name, shall) in wanted(stack) {
         let after = match have.placed.networks.get(name) {
             Some(Known::Unknown(why)) => {
                 draft.note(format_args!("network {name}"), format!("cannot be read: {why}"));
                 ground.blocked.insert(name, format!("network `{name}` cannot be read"));
                 continue;
             }
-            Some(Known::Is(is)) if *is == state => continue,
-            Some(Known::Is(is)) => match evict(stack, name, (is, &state), have, seen, draft, &mut ground) {
+            Some(Known::Is(is)) if shall.is(is) => continue,
+            Some(Known::Is(is)) => match evict(stack, name, (is, &shall), have, seen, draft, &mut ground) {
                 Ok(after) => after,
                 Err(why) => {
                     draft.note(format_args!("network {name}"), format!("cannot be changed yet: {why}"));
@@ -98,7 +119,7 @@ pub(super) fn ensure<'a>(stack: &'a Stack, have: &'a Observed, seen: &[Seen<'a>]
         };
         let is_new = !have.placed.networks.contains_key(name);
         let why = if is_new { Reason::Missing } else { Reason::RoutingChanged };
-        let action = replica::Action::EnsureNetwork { name: name.clone(), state: Box::new(state) };
+        let action = replica::Action::EnsureNetwork { name: name.clone(), state: Box::new(shall.into_state()) };
         ground.ensured.insert(name, draft.push(Action::Replica(action), why, &after));
     }
     ground
@@ -111,7 +132,7 @@ pub(super) fn ensure<'a>(stack: &'a Stack, have: &'a Observed, seen: &[Seen<'a>]
 fn evict<'a>(
     stack: &Stack,
     name: &NetworkName,
-    (is, shall): (&NetworkState, &NetworkState),
+    (is, shall): (&NetworkState, &Wanted<'_>),
     have: &Observed,
     seen: &[Seen<'a>],
     draft: &mut Draft,

@@ -15,7 +15,7 @@ pub(super) fn plan<'a>(service: &mut Service<'_, 'a>, mut buckets: Buckets<'a>) 
     for unknown in &buckets.unknown {
         service.note_unknown(unknown);
     }
-    buckets.keep.iter().for_each(|seen| service.count_on(seen));
+    buckets.keep.iter().filter(|seen| !seen.is_dead()).for_each(|seen| service.count_on(seen));
     if n_wanted(service.target) < service.target.replicas as usize {
         service.note_one_only();
     }

@@ -55,32 +55,64 @@ impl Seen<'_> {
     }
 }
 
-/// All replicas, in order of service and slot.
-pub(super) fn all(have: &Observed) -> Vec<Seen<'_>> {
-    let mut health = have.health.iter().peekable();
-    let nothing = Default::default();
-    let (is_known, marks) = match &have.edge {
-        Known::Is(routing) => (true, &routing.routed),
-        Known::Unknown(_) => (false, &nothing),
-    };
-    let mut marks = marks.iter().peekable();
-    let mut seen = Vec::with_capacity(have.placed.replicas.len());
-    for (place, (id, replica)) in (0..).zip(&have.placed.replicas) {
-        let health = next_of(&mut health, |(other, _)| other.cmp(&id)).map(|(_, health)| health);
-        let routed = next_of(&mut marks, |other| other.cmp(&id)).is_some() || !is_known;
-        seen.push(Seen { id, replica, health, place, routed });
-    }
-    seen
+/// All replicas, in order of service and slot, put together in one pass.
+pub(super) struct Sight<'a> {
+    pub(super) all: Vec<Seen<'a>>,
+    /// Where the replicas of each service begin, and after them the end.
+    begins: Vec<usize>,
+    /// What the edge has marks for although it is not there.
+    pub(super) strays: Vec<&'a ReplicaId>,
 }
 
-/// The next of `sorted` that `compare` finds equal; those before it are passed over.
-fn next_of<I: Iterator>(sorted: &mut Peekable<I>, compare: impl Fn(&I::Item) -> Ordering) -> Option<I::Item> {
+impl<'a> Sight<'a> {
+    pub(super) fn of(have: &'a Observed) -> Self {
+        let mut health = have.health.iter().peekable();
+        let marks = match &have.edge {
+            Known::Is(routing) => Some(&routing.routed),
+            Known::Unknown(_) => None,
+        };
+        let is_known = marks.is_some();
+        let mut marks = marks.into_iter().flatten().peekable();
+        let mut all: Vec<Seen<'a>> = Vec::with_capacity(have.placed.replicas.len());
+        let (mut begins, mut strays) = (Vec::new(), Vec::new());
+        for (place, (id, replica)) in (0..).zip(&have.placed.replicas) {
+            if all.last().is_none_or(|last| last.id.service != id.service) {
+                begins.push(all.len());
+            }
+            let health = next_of(&mut health, |(other, _)| other.cmp(&id), |_| {}).map(|(_, health)| health);
+            let routed = next_of(&mut marks, |other| other.cmp(&id), |stray| strays.push(stray)).is_some();
+            all.push(Seen { id, replica, health, place, routed: routed || !is_known });
+        }
+        begins.push(all.len());
+        strays.extend(marks);
+        Self { all, begins, strays }
+    }
+
+    /// The replicas of each service that has any.
+    pub(super) fn of_each(&self) -> impl Iterator<Item = &[Seen<'a>]> {
+        self.begins.windows(2).map(|ends| &self.all[ends[0]..ends[1]])
+    }
+
+    /// The replicas of each of `names`, which are sorted, in one pass over all.
+    pub(super) fn by_service(&self, names: &[&ServiceName]) -> Vec<&[Seen<'a>]> {
+        let mut of_each = self.of_each().peekable();
+        let mut of = |name: &ServiceName| next_of(&mut of_each, |seen| seen[0].id.service.cmp(name), |_| {});
+        names.iter().map(|name| of(name).unwrap_or_default()).collect()
+    }
+}
+
+/// The next of `sorted` that `compare` finds equal; those before it go to `passed`.
+pub(super) fn next_of<I: Iterator>(
+    sorted: &mut Peekable<I>,
+    compare: impl Fn(&I::Item) -> Ordering,
+    mut passed: impl FnMut(I::Item),
+) -> Option<I::Item> {
     loop {
         match compare(sorted.peek()?) {
-            Ordering::Less => sorted.next(),
+            Ordering::Less => sorted.next().into_iter().for_each(&mut passed),
             Ordering::Equal => return sorted.next(),
             Ordering::Greater => return None,
-        };
+        }
     }
 }
 
@@ -107,16 +139,6 @@ impl Gone {
     pub(super) fn steps(&self) -> impl Iterator<Item = StepId> {
         self.0.iter().flatten().copied()
     }
-}
-
-/// The replicas of each of `names`, which are sorted, in one pass over all.
-pub(super) fn by_service<'s, 'a>(seen: &'s [Seen<'a>], names: &[&ServiceName]) -> Vec<&'s [Seen<'a>]> {
-    let mut of_each = seen.chunk_by(|a, b| a.id.service == b.id.service).peekable();
-    let one = |name: &&ServiceName| {
-        while of_each.next_if(|replicas| replicas[0].id.service < **name).is_some() {}
-        of_each.next_if(|replicas| replicas[0].id.service == **name).unwrap_or_default()
-    };
-    names.iter().map(one).collect()
 }
 
 /// The replicas of one service, found without looking at the others.

@@ -160,7 +160,11 @@ impl<'a> Service<'_, 'a> {
         for seen in keep {
             let routes = self.takes_traffic && !seen.routed;
             if seen.is_dead() {
-                coming.extend(self.revive(*seen));
+                match self.revive(*seen) {
+                    Some(revived) => coming.push(revived),
+                    // It runs on.
+                    None => self.count_on(seen),
+                }
             } else if !seen.runs() {
                 coming.extend(self.restart(*seen));
             } else if routes && seen.is_ready() {

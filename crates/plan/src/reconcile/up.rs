@@ -12,24 +12,25 @@ use super::depart;
 use super::draft::Draft;
 use super::gates::{Gate, Gates, Progress};
 use super::networks::{self, Ground};
-use super::seen::{self, Gone, Seen};
+use super::seen::{Gone, Seen, Sight, next_of};
 use super::service::{Leaving, Service};
 use super::{job, order, rollout};
 use crate::action::{edge, replica};
 use crate::desired::Up;
 use crate::observed::{Health, Known};
-use crate::{Action, Observed, Plan, Reason, StepId, routing};
+use crate::routing::{self, Reach};
+use crate::{Action, Observed, Plan, Reason, StepId};
 use jiff::Timestamp;
 use model::project::{MountSource, Role};
 use model::stack::Target;
 use model::{ReplicaId, ServiceName, Slot, SpecHash, VolumeName};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Decides what has to change so that the stack runs as wanted.
 pub(super) fn plan(want: &Up, have: &Observed, now: Timestamp) -> Plan {
-    let seen = seen::all(have);
-    let mut planner = Planner::new(want, have, &seen, now);
+    let sight = Sight::of(have);
+    let mut planner = Planner::new(want, have, &sight, now);
     planner.lay_ground();
     planner.go_through_services();
     planner.settle();
@@ -40,6 +41,7 @@ pub(super) fn plan(want: &Up, have: &Observed, now: Timestamp) -> Plan {
 struct Planner<'a> {
     want: &'a Up,
     have: &'a Observed,
+    sight: &'a Sight<'a>,
     seen: &'a [Seen<'a>],
     now: Timestamp,
     draft: Draft,
@@ -52,17 +54,19 @@ struct Planner<'a> {
     routes: Vec<StepId>,
     last: Vec<Leaving<'a>>,
     removed: Gone,
-    routed_to: BTreeSet<&'a ServiceName>,
+    reach: Reach<'a>,
 }
 
 impl<'a> Planner<'a> {
-    fn new(want: &'a Up, have: &'a Observed, seen: &'a [Seen<'a>], now: Timestamp) -> Self {
+    fn new(want: &'a Up, have: &'a Observed, sight: &'a Sight<'a>, now: Timestamp) -> Self {
+        let seen = &*sight.all;
         // Three steps for each that comes and for each that goes, at most.
         let n_wanted: usize = want.stack.services.values().map(|target| target.replicas as usize).sum();
         let n_steps = 3 * (n_wanted.min(1 << 20) + seen.len()) + 64;
         Self {
             want,
             have,
+            sight,
             seen,
             now,
             draft: Draft::with_room(n_steps),
@@ -74,7 +78,7 @@ impl<'a> Planner<'a> {
             routes: Vec::new(),
             last: Vec::new(),
             removed: Gone::none_of(seen),
-            routed_to: routing::routed_services(&want.stack),
+            reach: Reach::of(&want.stack),
         }
     }
 
@@ -121,7 +125,7 @@ impl<'a> Planner<'a> {
         let (names, targets): (Vec<&'a ServiceName>, Vec<&'a Target>) = services.iter().unzip();
         let order = order::dependencies_first(&names, |index| targets[index].depends_on.keys());
         let mut gates = Gates::new(order.dependencies);
-        let seen = seen::by_service(self.seen, &names);
+        let seen = self.sight.by_service(&names);
         let mut addresses = Addresses::new(&self.want.stack.networks, services, self.seen);
         for index in order.indices {
             let (name, target) = (names[index], targets[index]);
@@ -159,8 +163,7 @@ impl<'a> Planner<'a> {
             is_direct && !seen.replica.addresses.iter().eq(&target.addresses)
         };
         let buckets = buckets::sort(self.want, name, target, staying.clone(), is_misplaced);
-        let n_known = self.have.n_completed(name, target.hash, self.want.restart.get(name).copied());
-        let takes_traffic = routing::takes_traffic(name, target, &self.routed_to);
+        let takes_traffic = self.reach.takes_traffic(name, target);
         let taken = if buckets.missing > 0 { self.taken_slots(name, mine) } else { Vec::new() };
         let mut service = Service {
             slots: Slots::new(taken),
@@ -187,7 +190,11 @@ impl<'a> Planner<'a> {
         };
         match target.role {
             Role::Service => rollout::plan(&mut service, buckets),
-            Role::Job => job::plan(&mut service, buckets, n_known as usize),
+            Role::Job => {
+                let asked_again = self.want.restart.get(name).copied();
+                let n_known = self.have.n_completed(name, target.hash, asked_again);
+                job::plan(&mut service, buckets, n_known as usize);
+            }
         }
         service.progress.settle_for(target.role)
     }
@@ -249,10 +256,10 @@ impl<'a> Planner<'a> {
     }
 
     fn remove_unwanted_services(&mut self) {
-        let services = &self.want.stack.services;
-        let is_unwanted = |name: &ServiceName| services.get(name).is_none_or(|t| !t.has_replicas() || t.replicas == 0);
-        for of_one in self.seen.chunk_by(|a, b| a.id.service == b.id.service) {
-            if !is_unwanted(&of_one[0].id.service) {
+        let services = self.want.stack.services.iter();
+        let mut wanted = services.filter(|(_, t)| t.has_replicas() && t.replicas > 0).map(|(name, _)| name).peekable();
+        for of_one in self.sight.of_each() {
+            if next_of(&mut wanted, |name| (*name).cmp(&of_one[0].id.service), |_| {}).is_some() {
                 continue;
             }
             for seen in of_one {
@@ -272,14 +279,9 @@ impl<'a> Planner<'a> {
 
     /// Marks of replicas that are no more would give traffic to whatever comes into their slots.
     fn wipe_marks(&mut self) {
-        let Known::Is(routing) = &self.have.edge else { return };
-        let mut replicas = self.seen.iter().map(|seen| seen.id).peekable();
-        for id in &routing.routed {
-            while replicas.next_if(|other| *other < id).is_some() {}
-            if replicas.next_if_eq(&id).is_none() {
-                let change = edge::Change::Drain { id: id.clone(), grace: Duration::ZERO };
-                self.draft.push(Action::Edge(change), Reason::NotWanted, &[]);
-            }
+        for id in &self.sight.strays {
+            let change = edge::Change::Drain { id: ReplicaId::clone(id), grace: Duration::ZERO };
+            self.draft.push(Action::Edge(change), Reason::NotWanted, &[]);
         }
     }
 }

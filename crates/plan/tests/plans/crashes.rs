@@ -367,6 +367,21 @@ fn a_crash_waits_for_a_dependency_that_is_not_ready() {
 }
 
 #[test]
+fn a_crash_waits_for_a_dependency_that_is_not_live_and_started_again() {
+    check(
+        "x1 v1 needs-db db-dead",
+        "1:v1/exit1",
+        expect![[r#"
+        1  stop   db.1 10s  liveness probe failed
+        2  start  db.1 db-v1 f1  liveness probe failed  after 1
+        3  await  db.1 2m  must be ready first  after 2
+        4  start  1 v1 f1  exited with code 1  after 2
+        5  await  1 1m  must be ready first  after 4
+    "#]],
+    );
+}
+
+#[test]
 fn a_crash_waits_for_a_dependency_that_cannot_be_read() {
     check(
         "x1 v1 needs-db-ready db?",

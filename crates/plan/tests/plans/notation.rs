@@ -4,7 +4,7 @@
 //! (takes no traffic), `no`/`always`/`on-failure[:max]` (restart), `job`, `asked` (somebody asked just now), `restart`
 //! (a restart was asked for just now), `forgotten` (earlier templates are not known), `moved` (another subnet),
 //! `routes` (routes change), `edge?` (the edge cannot be read), `needs-db`, `needs-db-ready` (a service `db` that is
-//! there), `db?` (it cannot be read), `live-probe` (says after two minutes that one was never live) …
+//! there), `db?` (it cannot be read), `db-dead` (it is not live), `live-probe` (says after two minutes that one was never live) …
 //!
 //! There: `1:v1` is slot 1, running version 1, ready, with traffic. After slashes: `new` (not probed yet), `starting`,
 //! `unready`, `dead`, `unrouted`, `unknown`, `half`, `exit0`, `exit1`, `failed`, `f3` (three failures before it was
@@ -58,6 +58,9 @@ pub fn scene(want: &str, have: &str) -> (Desired, World) {
     }
     if has("db-unready") {
         world.have.health.insert(name("db.1"), Health::Unready("refused".into()));
+    }
+    if has("db-dead") {
+        world.have.health.insert(name("db.1"), Health::Dead("refused".into()));
     }
     if has("edge?") {
         world.have.edge = Known::Unknown("no answer".into());

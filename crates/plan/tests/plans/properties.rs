@@ -299,7 +299,7 @@ fn assert_as_wanted(world: &World, stack: &Stack) {
             Role::Job => matches!(replica.phase, Phase::Exited { how: Exit::Code(0), .. }),
         };
         assert!(is_fine, "{id}: {replica:?}");
-        if routing::takes_traffic(&id.service, target, &routing::routed_services(stack)) {
+        if routing::Reach::of(stack).takes_traffic(&id.service, target) {
             routed.insert(id.clone());
         }
         if target.direct {

@@ -201,12 +201,12 @@ fn only_what_is_reached_through_the_edge_takes_traffic() {
     let stack = stack(&shop());
     let takes = |service: &str| {
         let name = name(service);
-        routing::takes_traffic(&name, &stack.services[&name], &routing::routed_services(&stack))
+        routing::Reach::of(&stack).takes_traffic(&name, &stack.services[&name])
     };
     assert_eq!(["api", "db", "web", "worker"].map(takes), [true, true, false, false]);
     let mut project = shop();
     stacks::service(&mut project, "db").published.clear();
     let stack = self::stack(&project);
     let db = name("db");
-    assert!(!routing::takes_traffic(&db, &stack.services[&db], &routing::routed_services(&stack)), "called directly");
+    assert!(!routing::Reach::of(&stack).takes_traffic(&db, &stack.services[&db]), "called directly");
 }

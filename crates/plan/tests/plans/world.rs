@@ -311,7 +311,7 @@ impl Watch {
 }
 
 fn serving(up: &Up, have: &Observed, name: &ServiceName) -> usize {
-    let takes = routing::takes_traffic(name, &up.stack.services[name], &routing::routed_services(&up.stack));
+    let takes = routing::Reach::of(&up.stack).takes_traffic(name, &up.stack.services[name]);
     of(have, name).filter(|(id, _)| have.is_ready(id) && (!takes || is_routed(have, id))).count()
 }
 
