@@ -40,7 +40,7 @@ pub fn json(rows: &[Row], setting: &[(&str, String)]) -> serde_json::Value {
 
 /// The page in the repository.
 pub fn page(rows: &[Row], setting: &[(&str, String)]) -> String {
-    let mut page = "# Benchmarks\n\nWritten by `./dev bench --write`; medians over interleaved rounds.\n\n".to_owned();
+    let mut page = "# Benchmarks\n\nWritten by `./dev bench --write`; medians over interleaved rounds. Planning is the first plan of\na process, from cold: nothing of what it reads is in the processor's caches.\n\n".to_owned();
     for (key, value) in setting {
         let _ = writeln!(page, "- {key}: {value}");
     }
