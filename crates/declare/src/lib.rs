@@ -7,9 +7,11 @@
 pub mod assemble;
 pub mod canonical;
 pub mod codes;
+mod compose;
 pub mod consistency;
 pub mod declaration;
 pub mod dotenv;
+mod export;
 pub mod files;
 pub mod findings;
 pub mod interpolate;
@@ -17,7 +19,9 @@ pub mod keys;
 mod load;
 pub mod merge;
 pub mod policy;
+pub mod reference;
 mod resolve;
+pub mod shape;
 pub mod syntax;
 pub mod variables;
 

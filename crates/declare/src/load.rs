@@ -1,7 +1,8 @@
 //! The whole way: finds the files, runs the stages in order, gives the project and all diagnostics.
 //!
-//! syntax → interpolate → canonical → merge → keys → resolve → assemble → consistency.
+//! syntax → compose (variables, shapes, long forms, include, extends, merge) → keys → resolve → assemble → consistency.
 
+use crate::compose::Source;
 use crate::declaration::{Build, Declared};
 use crate::dotenv::{self, Format};
 use crate::files::{FileError, Files, absolute, within};
@@ -10,7 +11,7 @@ use crate::interpolate::Interpolation;
 use crate::syntax::build::{self, MAX_FILE_BYTES};
 use crate::syntax::{Map, Node};
 use crate::variables::{Origin, Variables};
-use crate::{assemble, canonical, codes, consistency, keys, merge, policy, resolve};
+use crate::{assemble, codes, compose, consistency, export, keys, policy, resolve};
 use model::diagnostic::Diagnostic;
 use model::name::{EnvironmentName, ProjectName};
 use model::span::{FileId, Sources, Span};
@@ -20,8 +21,8 @@ use std::sync::Arc;
 /// The environment when nobody names one.
 const DEVELOPMENT: &str = "development";
 
-const COMPOSE_NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
-const OVERRIDE_NAMES: &[&str] =
+pub(crate) const COMPOSE_NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+pub(crate) const OVERRIDE_NAMES: &[&str] =
     &["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"];
 const POLICY_NAMES: &[&str] = &["mainstay.yaml", "mainstay.yml"];
 
@@ -57,20 +58,28 @@ pub struct Loaded {
 
 /// Reads a project's files and gives its declaration.
 pub fn load(input: &Input<'_>) -> Loaded {
-    let mut loader = Loader {
-        files: input.files,
-        project_dir: input.project_dir,
-        variables: Variables::of_process(&input.process_env),
-        profiles: input.profiles.clone(),
-        sources: Sources::default(),
-        private: BTreeSet::new(),
-        expanded: BTreeSet::new(),
-        found: Findings::default(),
-    };
+    let mut loader = Loader::new(input);
     let declared = loader.run(input);
     let declared = declared.filter(|_| !loader.found.has_errors());
     let sources = without_texts(&loader.sources, &loader.private);
     Loaded { declared, diagnostics: loader.found.into_sorted(), sources }
+}
+
+/// The Compose part of a project in the reference's form: see [`crate::reference`].
+pub(crate) fn reference_json(input: &Input<'_>) -> Result<serde_json::Value, Vec<Diagnostic>> {
+    let mut loader = Loader::new(input);
+    match loader.run_reference(input).filter(|_| !loader.found.has_errors()) {
+        Some(json) => Ok(json),
+        None => Err(loader.found.into_sorted()),
+    }
+}
+
+/// What the files say before anything is made of it.
+struct Read {
+    policy: Node,
+    environment: EnvironmentName,
+    name: ProjectName,
+    compose: Node,
 }
 
 /// The same files with blank lines in place of what is private: passwords lie beside what is wrong.
@@ -99,29 +108,29 @@ pub(crate) struct Loader<'a> {
     /// Environment files, whose text is shown to nobody.
     private: BTreeSet<FileId>,
     /// The places where variables were put in.
-    expanded: BTreeSet<Span>,
+    pub(crate) expanded: BTreeSet<Span>,
     pub(crate) found: Findings,
+}
+
+impl<'a> Loader<'a> {
+    fn new(input: &Input<'a>) -> Self {
+        Self {
+            files: input.files,
+            project_dir: input.project_dir,
+            variables: Variables::of_process(&input.process_env),
+            profiles: input.profiles.clone(),
+            sources: Sources::default(),
+            private: BTreeSet::new(),
+            expanded: BTreeSet::new(),
+            found: Findings::default(),
+        }
+    }
 }
 
 impl Loader<'_> {
     fn run(&mut self, input: &Input<'_>) -> Option<Declared> {
-        let mut policy = self.policy_tree(input)?;
-        let environment = self.environment(input, &policy)?;
-        keys::policy::TABLE.check(&policy, &mut self.found);
-        policy::check_others(&policy, environment.as_str(), &mut self.found);
-        let variables = policy::choose(&mut policy, environment.as_str());
-        self.variables_of(variables, environment.as_str(), input.env_files.as_deref());
-        let paths = self.compose_paths(input)?;
-        let trees: Vec<Node> = paths.iter().filter_map(|path| self.tree(path)).collect();
-        // A file that is no YAML has been reported; judging the rest would only add what follows from that.
-        if trees.len() < paths.len() {
-            return None;
-        }
-        let name = self.name(&policy, &trees)?;
-        self.variables.set("COMPOSE_PROJECT_NAME", name.to_string(), Origin::BuiltIn);
-        let mut compose = self.interpolated(&mut policy, trees);
+        let Read { mut policy, environment, name, mut compose } = self.read(input)?;
         keys::compose::TABLE.check(&compose, &mut self.found);
-        self.compose_profiles();
         let inactive = resolve::compose(&mut compose, self);
         resolve::policy(&mut policy, &inactive, self);
         let rules = policy::read(&policy, environment.as_str(), &mut self.found);
@@ -131,29 +140,49 @@ impl Loader<'_> {
         Some(Declared::new(assembled.project, Build::of_policy(&rules), compose, policy, expanded))
     }
 
-    /// Expands variables, brings each file into long forms and merges them.
-    fn interpolated(&mut self, policy: &mut Node, trees: Vec<Node>) -> Node {
+    fn run_reference(&mut self, input: &Input<'_>) -> Option<serde_json::Value> {
+        let Read { name, mut compose, .. } = self.read(input)?;
+        let inactive = resolve::shown(&mut compose, self).into_keys().collect();
+        compose::complete(&mut compose, self.project_dir, &self.variables);
+        compose::check(&compose, &inactive, &mut self.found);
+        compose::name_used(&mut compose, name.as_str());
+        Some(export::json(&compose, name.as_str()))
+    }
+
+    /// The files, and the Compose ones as one tree.
+    fn read(&mut self, input: &Input<'_>) -> Option<Read> {
+        let mut policy = self.policy_tree(input)?;
+        let environment = self.environment(input, &policy)?;
+        keys::policy::TABLE.check(&policy, &mut self.found);
+        policy::check_others(&policy, environment.as_str(), &mut self.found);
+        let variables = policy::choose(&mut policy, environment.as_str());
+        self.variables_of(variables, environment.as_str(), input.env_files.as_deref());
+        let paths = self.compose_paths(input)?;
+        let read: Vec<Option<Vec<Source>>> = paths.iter().map(|path| self.sources_of(path, None)).collect();
+        // A file that is no YAML has been reported; judging the rest would only add what follows from that.
+        let sources: Vec<Source> = read.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
+        let name = self.name(&policy, &sources)?;
+        self.variables.set("COMPOSE_PROJECT_NAME", name.to_string(), Origin::BuiltIn);
+        self.expand(&mut policy);
+        let compose = self.compose(sources);
+        self.compose_profiles();
+        Some(Read { policy, environment, name, compose })
+    }
+
+    /// Expands the variables of the policy.
+    fn expand(&mut self, policy: &mut Node) {
         let variables = std::mem::take(&mut self.variables);
         let mut interpolation = Interpolation::new(&variables);
         interpolation.apply(policy, &self.sources, &mut self.found);
-        let mut merged: Option<Node> = None;
-        for mut tree in trees {
-            interpolation.apply(&mut tree, &self.sources, &mut self.found);
-            canonical::compose(&mut tree, &mut self.found);
-            merged = Some(match merged {
-                Some(base) => merge::merge(base, tree),
-                None => {
-                    merge::settle(&mut tree);
-                    tree
-                }
-            });
-        }
-        self.expanded = interpolation.finish(&mut self.found);
+        self.expanded.extend(interpolation.finish(&mut self.found));
         self.variables = variables;
-        merged.expect("there is at least one Compose file")
     }
 
+    /// Profiles of a variable count where none is named.
     fn compose_profiles(&mut self) {
+        if !self.profiles.is_empty() {
+            return;
+        }
         let more = self.variables.get("COMPOSE_PROFILES").unwrap_or_default().to_owned();
         self.profiles.extend(more.split(',').map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned));
     }
@@ -163,7 +192,7 @@ impl Loader<'_> {
     }
 
     /// A path as the user would write it.
-    fn shown(&self, path: &str) -> String {
+    pub(crate) fn shown(&self, path: &str) -> String {
         within(self.project_dir, path).unwrap_or_else(|| path.to_owned())
     }
 
@@ -204,36 +233,64 @@ impl Loader<'_> {
         }
     }
 
-    /// The tree of a file that must be there; an empty mapping for an empty file.
-    fn tree(&mut self, path: &str) -> Option<Node> {
+    /// The documents of a Compose file that is named at `from`; none when it cannot be read, which is reported.
+    pub(crate) fn sources_of(&mut self, path: &str, from: Option<Span>) -> Option<Vec<Source>> {
+        let trees = self.trees(path, from)?;
+        Some(trees.into_iter().map(|tree| Source { path: path.to_owned(), tree }).collect())
+    }
+
+    /// The tree of a file that must be there and has one document; an empty mapping for an empty file.
+    fn tree(&mut self, path: &str, from: Option<Span>) -> Option<Node> {
+        let mut trees = self.trees(path, from)?;
+        if let Some(second) = trees.get(1) {
+            self.found.push(
+                error(codes::DOCUMENTS, "a second YAML document begins here")
+                    .at(Span { end: second.span.start, ..second.span }, "second document")
+                    .help("keep one document per file: give the other a file of its own"),
+            );
+            return None;
+        }
+        Some(trees.remove(0))
+    }
+
+    /// The documents of a file, at least one.
+    fn trees(&mut self, path: &str, from: Option<Span>) -> Option<Vec<Node>> {
         let bytes = match self.files.read(path, MAX_FILE_BYTES) {
             Ok(bytes) => bytes,
             Err(problem) => {
                 let message = format!("`{}` cannot be read: {problem}", self.shown(path));
                 let code = if matches!(problem, FileError::TooLarge { .. }) { codes::TOO_LARGE } else { codes::FILE };
-                self.found.push(error(code, message).help("create the file, or name another one"));
+                let diagnostic = error(code, message).help("create the file, or name another one");
+                self.found.push(match from {
+                    Some(span) => diagnostic.at(span, ""),
+                    None => diagnostic,
+                });
                 return None;
             }
         };
         let (file, text) = self.decoded(path, &bytes)?;
         let mut found = Findings::default();
-        let tree = build::parse(file, &text, &mut found);
-        let failed = tree.is_none() && found.has_errors();
+        let trees = build::documents(file, &text, &mut found);
         found.into_sorted().into_iter().for_each(|diagnostic| self.found.push(diagnostic));
-        let tree = match tree {
-            Some(tree) => tree,
-            None if failed => return None,
-            None => Node::map(Map::default(), Self::nowhere(file)),
-        };
-        if tree.as_map().is_none() && !tree.is_null() {
-            self.found.push(
-                error(codes::TYPE, format!("`{}` must be a mapping, this is {}", self.shown(path), tree.kind()))
-                    .at(tree.span, "")
-                    .help("begin it with a key such as `services:`"),
-            );
-            return None;
+        let mut trees = trees?;
+        if trees.is_empty() {
+            trees.push(Node::map(Map::default(), Self::nowhere(file)));
         }
-        Some(if tree.is_null() { Node::map(Map::default(), tree.span) } else { tree })
+        let is_one = trees.len() == 1;
+        for tree in &mut trees {
+            if tree.is_null() && is_one {
+                *tree = Node::map(Map::default(), tree.span);
+            }
+            if tree.as_map().is_none() {
+                self.found.push(
+                    error(codes::TYPE, format!("`{}` must be a mapping, this is {}", self.shown(path), tree.kind()))
+                        .at(tree.span, "")
+                        .help("begin it with a key such as `services:`"),
+                );
+                return None;
+            }
+        }
+        Some(trees)
     }
 
     /// The first of these names that exists; of the others that do it says that they have no effect.
@@ -252,7 +309,7 @@ impl Loader<'_> {
     fn policy_tree(&mut self, input: &Input<'_>) -> Option<Node> {
         let named = input.policy.as_deref().map(|path| absolute(self.project_dir, path));
         match named.or_else(|| self.first_existing(POLICY_NAMES)) {
-            Some(path) => self.tree(&path),
+            Some(path) => self.tree(&path, None),
             None => Some(Node::map(Map::default(), Self::nowhere(FileId(0)))),
         }
     }
@@ -371,18 +428,22 @@ impl Loader<'_> {
     }
 
     /// The project's name: mainstay.yaml, `COMPOSE_PROJECT_NAME`, the last Compose file that has one, the folder.
-    fn name(&mut self, policy: &Node, trees: &[Node]) -> Option<ProjectName> {
+    fn name(&mut self, policy: &Node, sources: &[Source]) -> Option<ProjectName> {
         let written =
             |node: &Node, key: &str| node.as_map().and_then(|map| map.get(key)).filter(|n| !n.is_null()).cloned();
         let of_variable = self.variables.get("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty());
         let node = written(policy, "project").or_else(|| match of_variable {
             Some(_) => None,
-            None => trees.iter().rev().find_map(|tree| written(tree, "name")),
+            None => {
+                let names = sources.iter().rev().filter_map(|source| written(&source.tree, "name"));
+                names.into_iter().find(|node| node.as_scalar().is_none_or(|scalar| !scalar.text.is_empty()))
+            }
         });
         let Some(mut node) = node else {
             let folder = self.project_dir.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             let text = of_variable.unwrap_or(folder);
-            let name = normalised(text).parse();
+            let legal = if of_variable.is_some() { text.to_owned() } else { normalised(text) };
+            let name = legal.parse();
             if name.is_err() {
                 let message = format!("`{text}` gives no project name");
                 self.found.push(error(codes::PROJECT_NAME, message).help("write `project: <name>` in mainstay.yaml"));
@@ -394,6 +455,9 @@ impl Loader<'_> {
         let mut quiet = Findings::default();
         Interpolation::new(&variables).apply(&mut node, &self.sources, &mut quiet);
         let text = node.as_scalar().map(|scalar| scalar.to_text()).unwrap_or_default();
+        // A Compose file's own name is made legal, as the reference does; one in mainstay.yaml is as it is written.
+        let is_own = written(policy, "project").is_some();
+        let text = if is_own { text } else { normalised(&text) };
         let name = text.parse().map_err(|problem: model::name::NameError| {
             let help = "write lower-case letters, digits, `_` and `-`";
             self.found.push(error(codes::PROJECT_NAME, problem.to_string()).at(node.span, "").help(help));

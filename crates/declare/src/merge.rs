@@ -14,56 +14,118 @@ pub fn merge(base: Node, over: Node) -> Node {
     merged
 }
 
-/// A tree without tags: what is to be reset is taken out.
-pub fn settle(node: &mut Node) {
+/// What a file says over what it includes; its tags stay, because they speak of earlier files too. What it takes back as
+/// a whole is what earlier files said, not what it includes.
+pub fn under(included: Node, mut over: Node) -> Node {
+    for section in over.as_map_mut().map_or(&mut [][..], |map| &mut map.entries) {
+        let Some(objects) = section.value.as_map_mut() else { continue };
+        let Some(theirs) = included.as_map().and_then(|map| map.get(&section.key)).and_then(Node::as_map) else {
+            continue;
+        };
+        objects.entries.retain(|entry| entry.value.tag != Tag::Reset || theirs.get(&entry.key).is_none());
+    }
+    at(included, over, &mut Vec::new())
+}
+
+/// A service over the one it extends; its tags stay.
+pub fn service(mut base: Node, over: Node) -> Node {
+    untag(&mut base);
+    at(base, over, &mut vec!["services".into(), "".into()])
+}
+
+/// Takes tags away, which have done their work, and what is to be reset.
+fn untag(node: &mut Node) {
     node.tag = Tag::None;
     match &mut node.value {
         Value::Map(map) => {
             map.entries.retain(|entry| entry.value.tag != Tag::Reset);
-            map.entries.iter_mut().for_each(|entry| settle(&mut entry.value));
+            map.entries.iter_mut().for_each(|entry| untag(&mut entry.value));
         }
         Value::List(items) => {
             items.retain(|item| item.tag != Tag::Reset);
-            items.iter_mut().for_each(settle);
+            items.iter_mut().for_each(untag);
         }
         Value::Scalar(_) => {}
     }
 }
 
+/// A tree without tags: what is to be reset is taken out, and of items that are the same the last one stays.
+pub fn settle(node: &mut Node) {
+    untag(node);
+    each_once(node, &mut Vec::new());
+}
+
+/// Of items that are the same the last one stays.
+fn each_once(node: &mut Node, path: &mut Vec<Arc<str>>) {
+    match &mut node.value {
+        Value::Map(map) => {
+            for entry in &mut map.entries {
+                path.push(entry.key.clone());
+                each_once(&mut entry.value, path);
+                path.pop();
+            }
+        }
+        Value::List(items) => {
+            if let Rule::Unique(identity) = rule(path) {
+                *items = unique(std::mem::take(items), identity);
+            }
+            path.push("[]".into());
+            items.iter_mut().for_each(|item| each_once(item, path));
+            path.pop();
+        }
+        Value::Scalar(_) => {}
+    }
+}
+
+/// No path of [`rule`] has more keys.
+const DEEPEST: usize = 6;
+
 /// How two values of the same key become one.
 #[derive(Clone, Copy)]
 enum Rule {
-    /// Mappings by key, lists one after the other, scalars replaced.
+    /// Mappings by key, scalars replaced, lists one after the other without what is there already.
     Deep,
     /// The later one counts.
     Replace,
     /// Lists one after the other; of items with the same identity the later one counts.
     Unique(fn(&Node) -> String),
+    /// The later list; an item takes what it does not say from one before it with the same identity.
+    Refine(fn(&Node) -> String),
 }
 
 fn rule(path: &[Arc<str>]) -> Rule {
-    let parts: Vec<&str> = path.iter().map(|part| &**part).collect();
-    match parts[..] {
-        ["services", _, "command" | "entrypoint"] => Rule::Replace,
-        ["services", _, "healthcheck", "test"] => Rule::Replace,
+    let mut parts = [""; DEEPEST];
+    let Some(parts) = parts.get_mut(..path.len()) else { return Rule::Deep };
+    parts.iter_mut().zip(path).for_each(|(to, part)| *to = part);
+    match *parts {
+        ["services", _, "command" | "entrypoint"] | ["services", _, "healthcheck", "test"] => Rule::Replace,
         ["services", _, "ports"] => Rule::Unique(port),
-        ["services", _, "volumes" | "devices"] => Rule::Unique(|node| field(node, "target")),
-        ["services", _, "secrets" | "configs"] => Rule::Unique(grant),
+        ["services", _, "volumes"] => Rule::Unique(|node| clean(&field(node, "target"))),
+        ["services", _, "devices"] => Rule::Unique(|node| field(node, "target")),
+        ["services", _, "secrets"] => Rule::Unique(|node| grant(node, "/run/secrets")),
+        ["services", _, "configs"] => Rule::Unique(|node| grant(node, "")),
         ["services", _, "env_file"] => Rule::Unique(|node| field(node, "path")),
-        [
-            "services",
-            _,
-            "expose" | "cap_add" | "cap_drop" | "dns" | "dns_opt" | "dns_search" | "tmpfs" | "profiles"
-            | "security_opt" | "group_add" | "links" | "external_links" | "label_file",
-        ] => Rule::Unique(text),
-        ["services", _, "extra_hosts", _] => Rule::Unique(text),
-        ["networks", _, "ipam", "config"] => Rule::Unique(|node| field(node, "subnet")),
+        ["services", _, "expose"] => Rule::Unique(text),
+        ["services", _, "cap_add" | "cap_drop" | "dns" | "dns_opt" | "dns_search" | "tmpfs" | "profiles" | "links"]
+        | ["services", _, "build", "tags"]
+        | ["services", _, "networks", _, "aliases" | "link_local_ips"] => Rule::Unique(name),
+        ["networks", _, "ipam", "config"] => Rule::Refine(|node| field(node, "subnet")),
         _ => Rule::Deep,
     }
 }
 
+/// What stands before `=`, or the whole.
+fn name(node: &Node) -> String {
+    let text = text(node);
+    text.split_once('=').map_or(text.clone(), |(name, _)| name.to_owned())
+}
+
+fn clean(path: &str) -> String {
+    if path.starts_with('/') { crate::files::absolute("/", path) } else { path.to_owned() }
+}
+
 fn text(node: &Node) -> String {
-    node.as_scalar().map(|scalar| scalar.text.to_string()).unwrap_or_default()
+    node.as_scalar().map(|scalar| scalar.to_text()).unwrap_or_default()
 }
 
 fn field(node: &Node, key: &str) -> String {
@@ -71,37 +133,83 @@ fn field(node: &Node, key: &str) -> String {
 }
 
 fn port(node: &Node) -> String {
-    ["host_ip", "target", "published", "protocol"].map(|key| field(node, key)).join(":")
+    let or = |key: &str, otherwise: &str| match node.as_map().and_then(|map| map.get(key)) {
+        Some(node) => text(node),
+        None => otherwise.to_owned(),
+    };
+    // A port written as a number is never the same as one written as text, and one not written neither.
+    let published = node.as_map().and_then(|map| map.get("published"));
+    let kind = published.and_then(Node::as_scalar).map_or("none", |scalar| scalar.kind());
+    [&or("host_ip", "0.0.0.0"), kind, &or("published", ""), &or("target", ""), &or("protocol", "tcp")]
+        .map(|s| s.to_owned())
+        .join(" ")
 }
 
-fn grant(node: &Node) -> String {
-    let target = field(node, "target");
-    if target.is_empty() { field(node, "source") } else { target }
+fn grant(node: &Node, folder: &str) -> String {
+    match node.as_map().and_then(|map| map.get("target")) {
+        Some(target) => text(target),
+        None => format!("{folder}/{}", field(node, "source")),
+    }
 }
 
 fn at(base: Node, over: Node, path: &mut Vec<Arc<str>>) -> Node {
     if over.tag != Tag::None {
         return over;
     }
+    let rule = rule(path);
+    if matches!(rule, Rule::Replace) {
+        return over;
+    }
     // An empty value says nothing, except where the key alone says something (`environment: {A: }`).
-    let keeps_null = path.len() == 4 && &*path[2] == "environment";
+    let keeps_null = path.len() >= 4 && matches!(&*path[2], "environment" | "labels" | "annotations" | "sysctls")
+        || path.len() == 5 && matches!((&*path[2], &*path[3]), ("build", "args"));
     if over.is_null() && !keeps_null {
         return base;
-    }
-    if matches!(rule(path), Rule::Replace) {
-        return over;
     }
     let (span, tag) = (over.span, base.tag);
     match (base.value, over.value) {
         (Value::Map(base), Value::Map(over)) => Node { value: Value::Map(maps(base, over, path)), span, tag },
-        (Value::List(mut items), Value::List(more)) => {
-            items.extend(more);
-            if let Rule::Unique(identity) = rule(path) {
-                items = unique(items, identity);
-            }
-            Node { value: Value::List(items), span, tag }
+        (Value::List(items), Value::List(more)) => {
+            Node { value: Value::List(lists(items, more, rule, path)), span, tag }
         }
         (_, value) => Node { value, span, tag: Tag::None },
+    }
+}
+
+fn lists(mut items: Vec<Node>, more: Vec<Node>, rule: Rule, path: &mut Vec<Arc<str>>) -> Vec<Node> {
+    match rule {
+        Rule::Unique(identity) => {
+            items.extend(more);
+            unique(items, identity)
+        }
+        Rule::Refine(identity) => more
+            .into_iter()
+            .map(|item| match items.iter().find(|old| identity(old) == identity(&item)) {
+                Some(old) => at(old.clone(), item, path),
+                None => item,
+            })
+            .collect(),
+        Rule::Deep | Rule::Replace => {
+            for item in more {
+                if !items.iter().any(|old| same(old, &item)) {
+                    items.push(item);
+                }
+            }
+            items
+        }
+    }
+}
+
+/// Whether two values say the same, wherever they stand.
+fn same(a: &Node, b: &Node) -> bool {
+    match (&a.value, &b.value) {
+        (Value::Scalar(a), Value::Scalar(b)) => a.meaning() == b.meaning() && a.to_text() == b.to_text(),
+        (Value::List(a), Value::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Map(a), Value::Map(b)) => {
+            let has = |entry: &crate::syntax::Entry| b.get(&entry.key).is_some_and(|other| same(&entry.value, other));
+            a.entries.len() == b.entries.len() && a.entries.iter().all(has)
+        }
+        _ => false,
     }
 }
 
@@ -142,7 +250,7 @@ fn unique(items: Vec<Node>, identity: fn(&Node) -> String) -> Vec<Node> {
     let mut kept: Vec<Node> = Vec::with_capacity(items.len());
     for item in items {
         let id = identity(&item);
-        match index.get(&id).filter(|_| !id.is_empty()) {
+        match index.get(&id) {
             Some(&place) => kept[place] = item,
             None => {
                 index.insert(id, kept.len());
@@ -184,12 +292,14 @@ mod tests {
         check("environment: [A=1, B=2]", "environment: {B: 3}", r#"{ "environment": { "A": "1", "B": "3" } }"#);
         check("environment: [A=1]", "environment: {A: }", r#"{ "environment": { "A": null } }"#);
         check("expose: [1]", "expose: [1, 2]", r#"{ "expose": [1, 2] }"#);
-        check("volumes: ['d:/d']", "volumes: ['e:/d']", {
-            r#"{ "volumes": [{ "type": "volume", "source": "e", "target": "/d" }] }"#
+        check("volumes: ['db:/d']", "volumes: ['other:/d']", {
+            r#"{ "volumes": [{ "type": "volume", "source": "other", "target": "/d", "volume": {} }] }"#
         });
         check("ports: ['1:1']", "ports: ['1:1', '2:2']", {
-            r#"{ "ports": [{ "target": 1, "published": 1, "protocol": "tcp" }, { "target": 2, "published": 2, "protocol": "tcp" }] }"#
+            r#"{ "ports": [{ "target": 1, "published": "1", "protocol": "tcp" }, { "target": 2, "published": "2", "protocol": "tcp" }] }"#
         });
+        check("security_opt: [a]", "security_opt: [b, a]", r#"{ "security_opt": ["a", "b"] }"#);
+        check("command: a", "command: ", r#"{ "command": null }"#);
         check("image: x, ports: [1]", "ports: !reset []", r#"{ "image": "x" }"#);
         check("expose: [1]", "expose: !override [2]", r#"{ "expose": [2] }"#);
         check("healthcheck: {test: a, interval: 1s}", "healthcheck: {test: b}", {

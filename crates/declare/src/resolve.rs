@@ -23,15 +23,20 @@ pub type Inactive = BTreeMap<Arc<str>, Vec<String>>;
 
 /// Resolves the Compose tree in place.
 pub fn compose(root: &mut Node, loader: &mut Loader<'_>) -> Inactive {
-    let mut resolver = Resolver { loader, env_files: HashMap::new() };
+    let mut resolver = Resolver { loader, env_files: HashMap::new(), keeps_unset: false };
     let Some(top) = root.as_map_mut() else { return Inactive::new() };
     let Some(services) = top.get_mut("services").and_then(Node::as_map_mut) else { return Inactive::new() };
     let inactive = resolver.profiles(services);
+    for service in services.entries.iter_mut().filter_map(|entry| entry.value.as_map_mut()) {
+        service.remove("profiles");
+    }
     let known: BTreeSet<Arc<str>> = services.entries.iter().map(|entry| entry.key.clone()).collect();
     for entry in &mut services.entries {
         if let Some(service) = entry.value.as_map_mut() {
             resolver.dependencies(service, &known, &inactive);
             resolver.environment(service);
+            resolver.labels(service);
+            service.remove("label_file");
             resolver.mounts(service);
             links(service, &mut resolver.loader.found);
         }
@@ -45,6 +50,21 @@ pub fn compose(root: &mut Node, loader: &mut Loader<'_>) -> Inactive {
             map.entries.retain(|entry| used.contains(&*entry.key));
             map.entries.iter_mut().for_each(|entry| resolver.content(entry, key));
         }
+    }
+    inactive
+}
+
+/// Resolves only what the reference implementation resolves when it shows a project: inactive services leave, variables
+/// and labels of files come inline.
+pub fn shown(root: &mut Node, loader: &mut Loader<'_>) -> Inactive {
+    let mut resolver = Resolver { loader, env_files: HashMap::new(), keeps_unset: true };
+    let Some(services) = root.as_map_mut().and_then(|top| top.get_mut("services")).and_then(Node::as_map_mut) else {
+        return Inactive::new();
+    };
+    let inactive = resolver.profiles(services);
+    for service in services.entries.iter_mut().filter_map(|entry| entry.value.as_map_mut()) {
+        resolver.environment(service);
+        resolver.labels(service);
     }
     inactive
 }
@@ -166,6 +186,8 @@ struct Resolver<'a, 'b> {
     loader: &'a mut Loader<'b>,
     /// Environment files by path, because many services share one.
     env_files: HashMap<(String, bool), Vec<dotenv::Setting>>,
+    /// Whether a variable without a value stays.
+    keeps_unset: bool,
 }
 
 impl Resolver<'_, '_> {
@@ -181,12 +203,7 @@ impl Resolver<'_, '_> {
                 inactive.insert(entry.key.clone(), profiles);
             }
         }
-        services.entries.retain_mut(|entry| {
-            if let Some(map) = entry.value.as_map_mut() {
-                map.remove("profiles");
-            }
-            !inactive.contains_key(&entry.key)
-        });
+        services.entries.retain(|entry| !inactive.contains_key(&entry.key));
         inactive
     }
 
@@ -245,7 +262,7 @@ impl Resolver<'_, '_> {
                         if entry.value.is_null() {
                             let value = self.loader.variables.get(&key).map(str::to_owned);
                             let Some(value) = value else {
-                                merged.insert(key, None);
+                                merged.insert(key, Some(entry).filter(|_| self.keeps_unset));
                                 continue;
                             };
                             entry.value = Node::text(value, entry.key_span);
@@ -263,6 +280,29 @@ impl Resolver<'_, '_> {
         }
         let entries = merged.into_values().flatten().collect();
         service.push("environment", Node::map(Map { entries }, span));
+    }
+
+    /// Labels of files below `labels`.
+    fn labels(&mut self, service: &mut Map) {
+        let Some(files) = service.entry("label_file").cloned() else { return };
+        let mut all: BTreeMap<Arc<str>, Node> = BTreeMap::new();
+        for item in files.value.as_list().unwrap_or_default() {
+            let Some(scalar) = item.as_scalar() else { continue };
+            let path = self.home(&scalar.text, item.span);
+            let path = path.unwrap_or_else(|| absolute(self.loader.project_dir, &scalar.text));
+            let Some((file, text)) = self.loader.read_text(&path, item.span, false) else { continue };
+            let outside = |name: &str| all.get(name).and_then(Node::as_scalar).map(|scalar| scalar.text.to_string());
+            let settings = dotenv::parse(file, &text, Format::Compose, &outside, &mut self.loader.found);
+            let set = settings.into_iter().filter_map(|s| Some((s.name.into(), Node::text(s.value?, s.span))));
+            all.extend(set.collect::<Vec<_>>());
+        }
+        let own = service.remove("labels").map(|entry| entry.value);
+        for entry in own.as_ref().and_then(Node::as_map).map_or(&[][..], |map| &map.entries) {
+            all.insert(entry.key.clone(), entry.value.clone());
+        }
+        let entry = |(key, value): (Arc<str>, Node)| Entry { key, key_span: value.span, value };
+        let labels = Map { entries: all.into_iter().map(entry).collect() };
+        service.push("labels", Node::map(labels, files.key_span));
     }
 
     fn env_file(&mut self, item: &Node, beside: &HashMap<String, String>) -> Vec<dotenv::Setting> {

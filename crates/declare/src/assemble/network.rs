@@ -2,6 +2,7 @@
 
 use super::read::Reader;
 use super::{Kind, Reference, parse_name, section};
+use crate::canonical::ports::Range;
 use crate::codes;
 use crate::findings::{error, warning};
 use crate::policy::{Asks, Policy};
@@ -153,6 +154,24 @@ fn publish(item: &Node, is_store: bool, read: &mut Reader<'_>) -> Option<Publish
         None => is_store.then(|| loopback(item, read)),
     };
     Some(PublishedPort { host, published, target, protocol, at: item.span })
+}
+
+/// The ports of `expose`. Datagrams pass untouched by the edge's listeners, so only streams are listed.
+pub fn exposed(node: &Node, read: &mut Reader<'_>) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::new();
+    for item in read.list(node, "expose") {
+        let Some(text) = read.scalar(item, "expose") else { continue };
+        let (range, protocol) = text.split_once('/').unwrap_or((&text, "tcp"));
+        match Range::parse(range).filter(|_| matches!(protocol, "tcp" | "udp")) {
+            Some(range) if protocol == "tcp" => ports.extend(range.first..=range.last),
+            Some(_) => {}
+            None => {
+                let message = format!("`{text}` is no port: it is no number from 1 to 65535");
+                read.wrong(codes::PORT, item, message, "write a port, or a range such as `3000-3005`");
+            }
+        }
+    }
+    ports
 }
 
 /// A data store is published to the machine itself only: databases that listen to the world get robbed.

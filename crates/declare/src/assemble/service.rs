@@ -77,7 +77,6 @@ impl<'a> ServiceReader<'a> {
     pub fn service(&mut self, entry: &Entry) -> Option<Service> {
         let name = &*entry.key;
         if entry.value.is_null() {
-            self.nothing_to_run(entry);
             return None;
         }
         let map = self.read.map(&entry.value, name)?;
@@ -103,8 +102,7 @@ impl<'a> ServiceReader<'a> {
         let probes = self.probes(name, map);
         let mut ports: BTreeSet<u16> = published.iter().map(|port| port.target).collect();
         if let Some(node) = map.get("expose") {
-            let items = self.read.list(node, "expose");
-            ports.extend(items.iter().filter_map(|item| self.read.number(item, "expose", 1, 65535)).map(|n| n as u16));
+            ports.extend(network::exposed(node, &mut self.read));
         }
         if recipe.is_none() {
             ports.extend(image.as_ref().and_then(datastore::port));

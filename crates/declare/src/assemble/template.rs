@@ -253,9 +253,12 @@ impl ServiceReader<'_> {
                 self.read.found.push(error(codes::VALUE, message).at(entry.key_span, "").help(help));
                 continue;
             }
-            let Some(both) = self.read.map(&entry.value, &entry.key) else { continue };
+            // One number is both limits.
             let mut limit = |key: &str| {
-                let node = both.get(key)?;
+                let node = match entry.value.as_map() {
+                    Some(both) => both.get(key)?,
+                    None => &entry.value,
+                };
                 let unlimited = node.as_scalar().is_some_and(|scalar| &*scalar.text == "-1");
                 if unlimited { Some(u64::MAX) } else { self.read.number(node, key, 0, u64::MAX - 1) }
             };

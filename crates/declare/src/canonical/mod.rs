@@ -5,7 +5,7 @@
 //! values stay as they are. Running it twice changes nothing.
 
 mod mounts;
-mod ports;
+pub(crate) mod ports;
 pub mod words;
 
 use crate::codes;
@@ -28,6 +28,7 @@ pub fn compose(root: &mut Node, found: &mut Findings) {
                 forms.service(&mut object.value);
             } else {
                 forms.at(&mut object.value, "labels", Forms::labels);
+                external(&mut object.value, forms.found);
             }
         }
     }
@@ -56,17 +57,20 @@ impl Forms<'_> {
                 "command" | "entrypoint" => self.command(value),
                 "environment" => self.environment(value),
                 "labels" | "annotations" | "sysctls" => self.labels(value),
+                "models" => self.attachments(value),
+                "devices" => self.devices(value),
+                "gpus" => self.gpus(value),
+                "develop" => self.watches(value),
+                "pre_start" | "post_start" | "pre_stop" => self.hooks(value),
                 "env_file" => self.env_file(value),
                 "depends_on" => self.depends_on(value),
                 "networks" => self.attachments(value),
                 "ports" => self.ports(value),
-                "expose" => self.expose(value),
                 "volumes" => self.mounts(value),
                 "secrets" | "configs" => self.grants(value),
                 "healthcheck" => self.at(value, "test", Self::health_test),
-                "ulimits" => self.ulimits(value),
                 "extra_hosts" => self.extra_hosts(value),
-                "deploy" => self.at(value, "labels", Self::labels),
+                "deploy" => self.deploy(value),
                 "tmpfs" | "dns" | "dns_search" | "dns_opt" | "label_file" => one_to_list(value),
                 _ => {}
             }
@@ -91,6 +95,81 @@ impl Forms<'_> {
         }
         self.at(node, "args", Self::environment);
         self.at(node, "labels", Self::labels);
+        self.at(node, "additional_contexts", Self::labels);
+        self.at(node, "ssh", Self::environment);
+        self.at(node, "extra_hosts", Self::extra_hosts);
+        self.at(node, "secrets", Self::grants);
+        self.at(node, "no_cache_filter", |_, node| one_to_list(node));
+        for key in ["provenance", "sbom"] {
+            self.at(node, key, |_, node| {
+                if let Some(scalar) = node.as_scalar() {
+                    *node = Node::text(scalar.to_text(), node.span).tagged(node.tag);
+                }
+            });
+        }
+    }
+
+    fn deploy(&mut self, node: &mut Node) {
+        self.at(node, "labels", Self::labels);
+        let mut below = Some(node);
+        for key in ["resources", "reservations", "devices"] {
+            below = below.and_then(Node::as_map_mut).and_then(|map| map.get_mut(key));
+        }
+        if let Some(Value::List(devices)) = below.map(|node| &mut node.value) {
+            devices.iter_mut().for_each(|device| self.at(device, "options", Self::labels));
+        }
+    }
+
+    fn hooks(&mut self, node: &mut Node) {
+        if let Value::List(hooks) = &mut node.value {
+            hooks.iter_mut().for_each(|hook| self.hook(hook));
+        }
+    }
+
+    fn hook(&mut self, hook: &mut Node) {
+        self.at(hook, "command", Self::command);
+        self.at(hook, "environment", Self::environment);
+    }
+
+    /// `gpus: all` is a request for every device.
+    fn gpus(&mut self, node: &mut Node) {
+        if node.as_scalar().is_some_and(|scalar| &*scalar.text == "all") {
+            let count = one("count", Node::plain("-1", node.span));
+            node.value = Value::List(vec![Node::map(count, node.span)]);
+        }
+        if let Value::List(devices) = &mut node.value {
+            devices.iter_mut().for_each(|device| self.at(device, "options", Self::labels));
+        }
+    }
+
+    fn watches(&mut self, node: &mut Node) {
+        let Some(watch) = node.as_map_mut().and_then(|develop| develop.get_mut("watch")) else { return };
+        let Value::List(items) = &mut watch.value else { return };
+        for item in items {
+            for key in ["ignore", "include"] {
+                self.at(item, key, |_, node| one_to_list(node));
+            }
+            self.at(item, "exec", Self::hook);
+        }
+    }
+
+    /// `source[:target[:permissions]]`.
+    fn devices(&mut self, node: &mut Node) {
+        let Value::List(items) = &mut node.value else { return };
+        for item in items {
+            let Some(scalar) = item.as_scalar().filter(|scalar| !scalar.is_null()) else { continue };
+            let parts: Vec<&str> = scalar.text.split(':').collect();
+            if parts.len() > 3 {
+                let message = format!("`{}` is no device: it has more than three parts between colons", scalar.text);
+                let help = "write `source:target:rwm`";
+                self.found.push(error(codes::VALUE, message).at(item.span, "").help(help));
+            }
+            let target = parts.get(1).filter(|target| !target.is_empty()).unwrap_or(&parts[0]);
+            let mut map = one("source", Node::text(parts[0], item.span));
+            map.push("target", Node::text(*target, item.span));
+            map.push("permissions", Node::text(parts.get(2).copied().unwrap_or("rwm"), item.span));
+            item.value = Value::Map(map);
+        }
     }
 
     fn command(&mut self, node: &mut Node) {
@@ -113,6 +192,14 @@ impl Forms<'_> {
 
     /// A list of `NAME=value` or a mapping; a bare name has no value.
     fn environment(&mut self, node: &mut Node) {
+        for item in node.as_list().unwrap_or_default() {
+            let name = item.as_scalar().map(|scalar| scalar.text.split('=').next().unwrap_or_default());
+            if name.is_some_and(|name| name.ends_with(char::is_whitespace)) {
+                let message = "a variable's name ends with a blank";
+                self.found
+                    .push(error(codes::VALUE, message).at(item.span, "").help("write `NAME=value` without blanks"));
+            }
+        }
         self.settings(node, "=", Node::null);
     }
 
@@ -164,6 +251,18 @@ impl Forms<'_> {
         node.value = Value::Map(map);
     }
 
+    /// Reports what is written twice in a list that becomes a mapping.
+    fn unique(&mut self, node: &Node, key: &str) {
+        let mut seen = std::collections::BTreeSet::new();
+        for item in node.as_list().unwrap_or_default() {
+            let Some(scalar) = item.as_scalar() else { continue };
+            if !seen.insert(&*scalar.text) {
+                let message = format!("`{}` is written twice under `{key}`", scalar.text);
+                self.found.push(error(codes::VALUE, message).at(item.span, "").help("keep one of the two"));
+            }
+        }
+    }
+
     fn env_file(&mut self, node: &mut Node) {
         one_to_list(node);
         if let Value::List(items) = &mut node.value {
@@ -172,17 +271,13 @@ impl Forms<'_> {
     }
 
     fn depends_on(&mut self, node: &mut Node) {
-        self.list_to_map(node, |name, span| (name.to_owned(), Node::map(Map::default(), span)));
+        self.unique(node, "depends_on");
+        let started = |span| Node::map(one("condition", Node::text("service_started", span)), span);
+        self.list_to_map(node, |name, span| (name.to_owned(), started(span)));
         let Some(map) = node.as_map_mut() else { return };
         for entry in &mut map.entries {
             let span = entry.value.span;
-            if entry.value.is_null() {
-                entry.value = Node::map(Map::default(), span);
-            }
             let Some(dependency) = entry.value.as_map_mut() else { continue };
-            if dependency.get("condition").is_none() {
-                dependency.push("condition", Node::text("service_started", span));
-            }
             if dependency.get("required").is_none() {
                 dependency.push("required", Node::plain("true", span));
             }
@@ -190,6 +285,7 @@ impl Forms<'_> {
     }
 
     fn attachments(&mut self, node: &mut Node) {
+        self.unique(node, "this list");
         self.list_to_map(node, |name, span| (name.to_owned(), Node::null(span)));
     }
 
@@ -207,28 +303,33 @@ impl Forms<'_> {
         }
     }
 
-    fn ulimits(&mut self, node: &mut Node) {
-        let Some(map) = node.as_map_mut() else { return };
-        for entry in &mut map.entries {
-            if entry.value.as_scalar().is_some_and(|scalar| !scalar.is_null()) {
-                let limit = Node { tag: Tag::None, ..entry.value.clone() };
-                let mut both = one("soft", limit.clone());
-                both.push("hard", limit);
-                entry.value.value = Value::Map(both);
+    fn extra_hosts(&mut self, node: &mut Node) {
+        if node.as_list().is_none() {
+            let Some(map) = node.as_map_mut() else { return };
+            map.entries.iter_mut().for_each(|entry| one_to_list(&mut entry.value));
+            return;
+        };
+        self.unique(node, "extra_hosts");
+        let Value::List(items) = &node.value else { return };
+        let mut map = Map::default();
+        for item in items {
+            let Some(scalar) = item.as_scalar().filter(|scalar| !scalar.is_null()) else { continue };
+            let text = scalar.to_text();
+            let split = text.split_once('=').or_else(|| text.split_once(':'));
+            let Some((host, addresses)) = split.filter(|(host, _)| !host.is_empty() && !host.contains([':', '=']))
+            else {
+                let message = format!("`{text}` is no host with an address");
+                let help = "write `name=address`, for example `db=10.0.0.5`";
+                self.found.push(error(codes::VALUE, message).at(item.span, "").help(help));
+                continue;
+            };
+            let addresses = addresses.split(',').map(|address| Node::text(address, item.span));
+            match map.get_mut(host).map(|node| &mut node.value) {
+                Some(Value::List(known)) => known.extend(addresses),
+                _ => map.push(host, Node::list(addresses.collect(), item.span)),
             }
         }
-    }
-
-    fn extra_hosts(&mut self, node: &mut Node) {
-        self.list_to_map(node, |text, span| {
-            let split = text.split_once('=').or_else(|| text.split_once(':'));
-            match split {
-                Some((host, address)) => (host.to_owned(), Node::text(address, span)),
-                None => (text.to_owned(), Node::text("", span)),
-            }
-        });
-        let Some(map) = node.as_map_mut() else { return };
-        map.entries.iter_mut().for_each(|entry| one_to_list(&mut entry.value));
+        node.value = Value::Map(map);
     }
 }
 
@@ -236,6 +337,26 @@ fn one(key: &str, value: Node) -> Map {
     let mut map = Map::default();
     map.push(key, value);
     map
+}
+
+/// `external: {name: x}`, the old form of `external: true` with a name.
+fn external(node: &mut Node, found: &mut Findings) {
+    let Some(object) = node.as_map_mut() else { return };
+    let Some(old) = object.get_mut("external") else { return };
+    let span = old.span;
+    let Value::Map(map) = &old.value else { return };
+    let map = map.clone();
+    *old = Node::plain("true", span).tagged(old.tag);
+    let Some(name) = map.get("name") else { return };
+    let text = |node: &Node| node.as_scalar().map(|scalar| scalar.to_text());
+    match object.get("name") {
+        None => object.push("name", name.clone()),
+        Some(own) if text(own) != text(name) => {
+            let message = "`name` and `external.name` say different things";
+            found.push(error(codes::CONFLICT, message).at(name.span, "").help("keep `name`"));
+        }
+        Some(_) => {}
+    }
 }
 
 /// A single value becomes a list of one.

@@ -10,6 +10,7 @@ impl Forms<'_> {
     pub(super) fn mounts(&mut self, node: &mut Node) {
         let Value::List(items) = &mut node.value else { return };
         for item in items {
+            self.at(item, "volume", |forms, volume| forms.at(volume, "labels", Self::labels));
             let Some(scalar) = item.as_scalar().filter(|scalar| !scalar.is_null()) else { continue };
             match short(&scalar.text, item.span, self.found) {
                 Ok(map) => item.value = Value::Map(map),
@@ -21,6 +22,7 @@ impl Forms<'_> {
                             .help("write `source:/target` or `source:/target:ro`"),
                     );
                     item.value = Value::Map(one("type", Node::text("invalid", item.span)));
+                    self.found.spoil(item.span);
                 }
             }
         }
@@ -28,44 +30,75 @@ impl Forms<'_> {
 }
 
 fn short(text: &str, span: Span, found: &mut Findings) -> Result<Map, String> {
-    let drive = text.as_bytes();
-    if drive.len() > 2 && drive[0].is_ascii_alphabetic() && drive[1] == b':' && drive[2] == b'\\' {
-        return Err("a path of Windows cannot be mounted here".into());
-    }
-    let parts: Vec<&str> = text.split(':').collect();
+    let parts = sections(text);
     let (source, target, options) = match parts[..] {
         [target] => (None, target, ""),
         [source, target] => (Some(source), target, ""),
         [source, target, options] => (Some(source), target, options),
         _ => return Err("it has more than three parts between colons".into()),
     };
-    if target.is_empty() || source == Some("") {
+    if target.is_empty() || source == Some("") || (parts.len() == 3 && options.is_empty()) {
         return Err("a part is empty".into());
     }
-    let bind = source.is_some_and(|source| source.starts_with(['.', '/', '~']));
+    let bind = source.is_some_and(is_path);
     let mut map = one("type", Node::text(if bind { "bind" } else { "volume" }, span));
     if let Some(source) = source {
         map.push("source", Node::text(source, span));
     }
     map.push("target", Node::text(target, span));
-    let below = |key: &str, value: Node| Node::map(one(key, value), span);
+    let below = |map: &mut Map, section: &str, key: &str, value: Node| {
+        if map.get(section).is_none() {
+            map.push(section, Node::map(Map::default(), span));
+        }
+        map.get_mut(section).and_then(Node::as_map_mut).expect("set above").set(key, value);
+    };
     for option in options.split(',').filter(|option| !option.is_empty()) {
         // In the long form, the table of keys says what comes of it.
         match option {
             "ro" => map.set("read_only", Node::plain("true", span)),
-            "rw" => {}
-            "z" | "Z" => map.set("bind", below("selinux", Node::text(option, span))),
-            "cached" | "delegated" | "consistent" => map.set("consistency", Node::text(option, span)),
-            "nocopy" => map.set("volume", below("nocopy", Node::plain("true", span))),
+            "rw" => {
+                map.remove("read_only");
+            }
+            "z" | "Z" => below(&mut map, "bind", "selinux", Node::text(option, span)),
+            "nocopy" => map.set("volume", Node::map(one("nocopy", Node::plain("true", span)), span)),
             "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
-                map.set("bind", below("propagation", Node::text(option, span)));
+                below(&mut map, "bind", "propagation", Node::text(option, span));
             }
             _ => {
-                let message = format!("the option `{option}` of this volume has no effect: it is not known");
+                let why = match option {
+                    "cached" | "delegated" | "consistent" => "files are the machine's own",
+                    _ => "it is not known",
+                };
+                let message = format!("the option `{option}` of this volume has no effect: {why}");
                 let help = "remove it; `ro` and `rw` are known";
                 found.push(warning(codes::IGNORED, message).at(span, "").help(help));
             }
         }
     }
+    let section = if bind { "bind" } else { "volume" };
+    if map.get(section).is_none() && text.len() > 2 {
+        map.push(section, Node::map(Map::default(), span));
+    }
     Ok(map)
+}
+
+/// The parts between colons; a single letter before one is a drive of Windows and belongs to its part.
+fn sections(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for (at, _) in text.match_indices(':') {
+        let is_drive = at == from + 1 && text.as_bytes()[from].is_ascii_alphabetic();
+        if !is_drive {
+            parts.push(&text[from..at]);
+            from = at + 1;
+        }
+    }
+    parts.push(&text[from..]);
+    parts
+}
+
+fn is_path(source: &str) -> bool {
+    let drive = source.as_bytes();
+    let is_drive = drive.len() > 1 && drive[0].is_ascii_alphabetic() && drive[1] == b':';
+    source.starts_with(['.', '/', '~']) || source.starts_with(r"\\") || is_drive
 }

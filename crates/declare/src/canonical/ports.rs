@@ -1,4 +1,4 @@
-//! `ports` and `expose`: `[[host:]published:]target[/protocol]`, ranges, and the long form.
+//! `ports`: `[[host:]published:]target[/protocol]`, ranges, and the long form.
 
 use super::{Forms, MAX_PORTS};
 use crate::codes;
@@ -15,9 +15,9 @@ impl Forms<'_> {
                 long.push(item);
                 continue;
             };
-            match Short::parse(&scalar.text) {
+            match Short::parse(&scalar.to_text()) {
                 Ok(short) => self.expand_ports(&short, item.span, &mut long),
-                Err(problem) => self.bad_port(&scalar.text, problem, item.span),
+                Err(problem) => self.bad_port(&scalar.to_text(), problem, item.span),
             }
         }
         node.value = Value::List(long);
@@ -39,6 +39,7 @@ impl Forms<'_> {
             }
             return;
         }
+        let mut entries = Vec::with_capacity(short.target.len());
         for offset in 0..short.target.len() {
             let mut map = Map::default();
             let choice = short.published.filter(|range| range.len() != short.target.len());
@@ -47,38 +48,17 @@ impl Forms<'_> {
             if let Some(Range { first, last }) = choice {
                 map.push("published", Node::text(format!("{first}-{last}"), span));
             } else if let Some(published) = short.published {
-                map.push("published", number(published));
+                map.push("published", Node::text((usize::from(published.first) + offset).to_string(), span));
             }
             if let Some(host) = short.host {
                 map.push("host_ip", Node::text(host, span));
             }
             map.push("protocol", Node::text(short.protocol.to_ascii_lowercase(), span));
-            long.push(Node::map(map, span));
+            entries.push((usize::from(short.target.first) + offset, Node::map(map, span)));
         }
-    }
-
-    pub(super) fn expose(&mut self, node: &mut Node) {
-        let Value::List(items) = &mut node.value else { return };
-        let mut single = Vec::with_capacity(items.len());
-        for item in std::mem::take(items) {
-            let text = item.as_scalar().map(|scalar| scalar.text.clone()).unwrap_or_default();
-            let (ports, protocol) = text.split_once('/').unwrap_or((&text, "tcp"));
-            let Some(range) = Range::parse(ports).filter(|_| matches!(protocol, "tcp" | "udp")) else {
-                self.bad_port(&text, "it is no number from 1 to 65535", item.span);
-                continue;
-            };
-            self.ports += range.len();
-            if self.ports > MAX_PORTS {
-                too_many(self.found, item.span);
-                break;
-            }
-            // Datagrams pass untouched by the edge's listeners, so only streams are listed.
-            if protocol == "tcp" {
-                let number = |port: u16| Node::plain(port.to_string(), item.span);
-                single.extend((range.first..=range.last).map(number));
-            }
-        }
-        node.value = Value::List(single);
+        // The order of the reference: by their text, so that 100 comes before 99.
+        entries.sort_by_key(|(port, _)| port.to_string());
+        long.extend(entries.into_iter().map(|(_, entry)| entry));
     }
 }
 
@@ -90,16 +70,18 @@ fn too_many(found: &mut Findings, span: Span) {
     );
 }
 
+/// Ports from the first to the last.
 #[derive(Clone, Copy)]
-struct Range {
-    first: u16,
-    last: u16,
+pub(crate) struct Range {
+    pub(crate) first: u16,
+    pub(crate) last: u16,
 }
 
 impl Range {
-    fn parse(text: &str) -> Option<Self> {
+    /// One port or two with a dash between.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
+        let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
         let range = Self { first: port(first)?, last: port(last)? };
         (range.first <= range.last).then_some(range)
     }
@@ -120,6 +102,10 @@ impl<'a> Short<'a> {
     fn parse(text: &'a str) -> Result<Self, &'static str> {
         const NUMBER: &str = "a port is a number from 1 to 65535, or a range of them";
         let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let protocol = if protocol.is_empty() { "tcp" } else { protocol };
+        if !matches!(&*protocol.to_ascii_lowercase(), "tcp" | "udp" | "sctp") {
+            return Err("the protocol is `tcp`, `udp` or `sctp`");
+        }
         let (rest, target) = match ports.rsplit_once(':') {
             Some((rest, target)) => (Some(rest), target),
             None => (None, ports),

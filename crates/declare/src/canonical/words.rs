@@ -6,24 +6,41 @@ pub enum WordsError {
     /// A quote without its other half.
     #[error("the quote `{0}` is not closed")]
     Unclosed(char),
+    /// A parenthesis, which means something to shells only.
+    #[error("`{0}` means something to shells only")]
+    Parenthesis(char),
     /// A backslash with nothing after it.
     #[error("it ends with a backslash")]
     Backslash,
 }
 
-/// The words of a command line.
+/// The words of a command line. What a shell would do with `;`, `&`, `|`, `<` or `>` nobody does: the command ends there,
+/// as it does in the reference implementation.
 pub fn split(text: &str) -> Result<Vec<String>, WordsError> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
+            ';' | '&' | '|' | '<' | '>' => {
+                let is_number = |word: &String| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
+                word = word.filter(|word| c != '>' || !is_number(word));
+                break;
+            }
+            '(' | ')' => return Err(WordsError::Parenthesis(c)),
+            '`' => enclosed(&mut chars, c, '`', word.get_or_insert_default())?,
+            '$' if chars.as_str().starts_with('(') => {
+                let word = word.get_or_insert_default();
+                word.push(c);
+                chars.next();
+                enclosed(&mut chars, '(', ')', word)?;
+            }
             ' ' | '\t' | '\n' | '\r' => words.extend(word.take()),
             '\'' => single(&mut chars, word.get_or_insert_default())?,
             '"' => double(&mut chars, word.get_or_insert_default())?,
             '\\' => match chars.next() {
                 Some('\n') => {}
-                Some(c) => word.get_or_insert_default().push(c),
+                Some(c) => word.get_or_insert_default().push(escaped(c)),
                 None => return Err(WordsError::Backslash),
             },
             _ => word.get_or_insert_default().push(c),
@@ -31,6 +48,26 @@ pub fn split(text: &str) -> Result<Vec<String>, WordsError> {
     }
     words.extend(word);
     Ok(words)
+}
+
+fn escaped(c: char) -> char {
+    match c {
+        't' => '\t',
+        'n' => '\n',
+        c => c,
+    }
+}
+
+/// What stands between marks that belong to the word.
+fn enclosed(chars: &mut std::str::Chars<'_>, open: char, close: char, word: &mut String) -> Result<(), WordsError> {
+    word.push(open);
+    loop {
+        let c = chars.next().ok_or(WordsError::Unclosed(open))?;
+        word.push(c);
+        if c == close {
+            return Ok(());
+        }
+    }
 }
 
 fn single(chars: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), WordsError> {
@@ -49,8 +86,7 @@ fn double(chars: &mut std::str::Chars<'_>, word: &mut String) -> Result<(), Word
             '"' => return Ok(()),
             '\\' => match chars.next().ok_or(OPEN)? {
                 '\n' => {}
-                c @ ('"' | '\\' | '$' | '`') => word.push(c),
-                c => word.extend(['\\', c]),
+                c => word.push(escaped(c)),
             },
             c => word.push(c),
         }
@@ -87,7 +123,11 @@ mod tests {
         check("a  b\tc\n", Ok(&["a", "b", "c"]));
         check(r#"echo "a b" 'c "d' e\ f"#, Ok(&["echo", "a b", "c \"d", "e f"]));
         check(r#"x"y"'z' "" ''"#, Ok(&["xyz", "", ""]));
-        check(r#""a\"b\n""#, Ok(&["a\"b\\n"]));
+        check(r#""a\"b\n" c\td"#, Ok(&["a\"b\n", "c\td"]));
+        check("a $(b c) `d e`", Ok(&["a", "$(b c)", "`d e`"]));
+        check("a b 2>c", Ok(&["a", "b"]));
+        check("a && b", Ok(&["a"]));
+        check("(a)", Err(WordsError::Parenthesis('(')));
         check("", Ok(&[]));
         check("a 'b", Err(WordsError::Unclosed('\'')));
         check("a\\", Err(WordsError::Backslash));

@@ -7,7 +7,7 @@ pub mod template;
 
 use crate::codes;
 use crate::findings::{Findings, error, warning};
-use crate::syntax::{Node, Scalar, Style, Value};
+use crate::syntax::{Node, Scalar, Style, Tag, Value};
 use crate::variables::Variables;
 use model::span::{Sources, Span};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +43,10 @@ impl<'a> Interpolation<'a> {
     /// Expands every scalar below `node`.
     pub fn apply(&mut self, node: &mut Node, sources: &Sources, found: &mut Findings) {
         let span = node.span;
+        // What is taken back is not looked at.
+        if node.tag == Tag::Reset {
+            return;
+        }
         match &mut node.value {
             Value::Scalar(scalar) => self.scalar(scalar, span, sources, found),
             Value::List(items) => items.iter_mut().for_each(|item| self.apply(item, sources, found)),

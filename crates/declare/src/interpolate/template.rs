@@ -96,7 +96,7 @@ impl Expander<'_> {
         } else {
             let name = self.name();
             if name.is_empty() {
-                self.syntax(start, "a `$` needs a variable's name after it");
+                // Prices, patterns and other programs' variables: it stays as it is.
                 out.push('$');
             } else {
                 self.plain(start, name, out);
@@ -177,7 +177,7 @@ impl Expander<'_> {
         }
         self.at += 1;
         for problem in held {
-            if used || matches!(problem, Problem::Syntax { .. }) {
+            if used {
                 (self.problem)(problem);
             }
         }
@@ -243,7 +243,10 @@ mod tests {
         check("a$NO", Problem::Undefined { at: 1, name: "NO".into() });
         check("${NO:?set it}", Problem::Required { at: 0, name: "NO".into(), message: "set it".into() });
         check("${EMPTY:?e}", Problem::Required { at: 0, name: "EMPTY".into(), message: "e".into() });
-        for bad in ["$", "a $ b", "$1", "${", "${}", "${X", "${X!}", "${X:=a}", "${X:-a", "$(date)", "${X:}"] {
+        for fine in ["$", "a $ b", "$1", "$(date)", "${X:-${}}"] {
+            assert_eq!(run(fine).1, [], "{fine}");
+        }
+        for bad in ["${", "${}", "${X", "${X!}", "${X:=a}", "${X:-a", "${X:}"] {
             assert!(matches!(run(bad).1[..], [Problem::Syntax { .. }, ..]), "{bad}");
         }
         assert!(matches!(run(&"${A:-".repeat(10_000)).1[..], [Problem::Syntax { .. }, ..]));

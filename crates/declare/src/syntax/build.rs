@@ -41,8 +41,14 @@ pub fn decode(bytes: &[u8]) -> Result<&str, (usize, &'static str)> {
     }
 }
 
-/// The tree of one file; none when the text is no YAML or holds nothing.
+/// The tree of a text with one document; none when it is no YAML, or holds nothing or more.
 pub fn parse(file: FileId, text: &str, found: &mut Findings) -> Option<Node> {
+    let mut all = documents(file, text, found)?;
+    if all.len() == 1 { all.pop() } else { None }
+}
+
+/// The trees of all documents of a file; none when the text is no YAML.
+pub fn documents(file: FileId, text: &str, found: &mut Findings) -> Option<Vec<Node>> {
     let builder = Builder {
         file,
         text,
@@ -54,6 +60,7 @@ pub fn parse(file: FileId, text: &str, found: &mut Findings) -> Option<Node> {
         nodes: 0,
         shared: HashSet::new(),
         root: None,
+        done: Vec::new(),
     };
     builder.run()
 }
@@ -141,15 +148,16 @@ struct Builder<'a> {
     /// Short texts, each once: the same keys and words come again and again.
     shared: HashSet<Arc<str>>,
     root: Option<Node>,
+    /// The documents before the one that is read.
+    done: Vec<Node>,
 }
 
 /// The builder has reported why it cannot go on.
 struct Stop;
 
 impl<'a> Builder<'a> {
-    fn run(mut self) -> Option<Node> {
+    fn run(mut self) -> Option<Vec<Node>> {
         let mut parser = Parser::new_from_str(self.text);
-        let mut documents = 0;
         while let Some(event) = parser.next_event() {
             let (event, span) = match event {
                 Ok(event) => event,
@@ -159,22 +167,14 @@ impl<'a> Builder<'a> {
                 }
             };
             if let Event::DocumentStart(_) = event {
-                documents += 1;
-                if documents > 1 {
-                    let at = self.span(span.start, span.end);
-                    self.found.push(
-                        error(codes::DOCUMENTS, "a second YAML document begins here")
-                            .at(at, "second document")
-                            .help("keep one document per file: give the other a file of its own"),
-                    );
-                    return None;
-                }
+                self.done.extend(self.root.take());
             }
             if self.event(event, span).is_err() {
                 return None;
             }
         }
-        self.root
+        self.done.extend(self.root);
+        Some(self.done)
     }
 
     fn span(&self, start: Marker, end: Marker) -> Span {
@@ -435,7 +435,8 @@ impl OpenMap {
 fn key(node: Node, found: &mut Findings) -> Key {
     match node.value {
         Value::Scalar(scalar) if &*scalar.text == "<<" && scalar.style == Style::Plain => Key::Merge,
-        Value::Scalar(scalar) if !scalar.is_null() => Key::Text(scalar.text, node.span),
+        // A number or a boolean as a key is refused, as the reference does: it is another key to other readers.
+        Value::Scalar(scalar) if scalar.meaning() == super::scalar::Meaning::Text => Key::Text(scalar.text, node.span),
         _ => {
             found.push(
                 error(codes::KEY_FORM, format!("a key must be text, this is {}", node.kind()))

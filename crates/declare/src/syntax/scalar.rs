@@ -49,6 +49,10 @@ impl Scalar {
             Meaning::Null => String::new(),
             Meaning::Bool(value) => value.to_string(),
             Meaning::Int(value) => value.to_string(),
+            // Whole numbers beyond our own keep their digits as far as the reference's do.
+            Meaning::Float(value) if value > i64::MAX as f64 && self.text.parse::<u64>().is_ok() => {
+                self.text.to_string()
+            }
             Meaning::Float(value) => float_text(value),
             Meaning::Text => self.text.to_string(),
         }
@@ -105,16 +109,22 @@ fn int(text: &str) -> Option<i64> {
 }
 
 fn float(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if matches!(unsigned, ".inf" | ".Inf" | ".INF") {
+        return Some(if text.starts_with('-') { f64::NEG_INFINITY } else { f64::INFINITY });
+    }
+    if matches!(text, ".nan" | ".NaN" | ".NAN") {
+        return Some(f64::NAN);
+    }
+    let text = text.replace('_', "");
     let legal = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
     let has_digit = text.bytes().any(|b| b.is_ascii_digit());
-    let has_mark = text.contains(['.', 'e', 'E']);
-    // A whole number beyond 64 bits stays text, so that no digit is lost.
-    (legal && has_digit && has_mark).then(|| text.parse().ok()).flatten()
+    (legal && has_digit).then(|| text.parse().ok()).flatten()
 }
 
 fn float_text(value: f64) -> String {
     let size = value.abs();
-    if value == 0.0 || (1e-4..1e21).contains(&size) {
+    if value == 0.0 || (1e-4..1e6).contains(&size) {
         return value.to_string();
     }
     let text = format!("{value:e}");
@@ -147,10 +157,13 @@ mod tests {
         check("-5", "-5");
         check("~", "");
         check("12345678901234567890", "12345678901234567890");
+        check("123456789012345678901", "1.2345678901234568e+20");
         check("1.50", "1.5");
         check("1.2.3", "1.2.3");
         check("3306/tcp", "3306/tcp");
-        check("089", "089");
+        check("089", "89");
+        check("1e6", "1e+06");
+        check("1234567.5", "1.2345675e+06");
         check("1e30", "1e+30");
         check("-", "-");
         check(".", ".");
