@@ -8,6 +8,7 @@ use crate::dotenv::{self, Format};
 use crate::files::{FileError, Files, absolute, within};
 use crate::findings::{Findings, error, warning};
 use crate::interpolate::Interpolation;
+use crate::reference::Reference;
 use crate::syntax::build::{self, MAX_FILE_BYTES};
 use crate::syntax::{Map, Node};
 use crate::variables::{Origin, Variables};
@@ -66,12 +67,11 @@ pub fn load(input: &Input<'_>) -> Loaded {
 }
 
 /// The Compose part of a project in the reference's form: see [`crate::reference`].
-pub(crate) fn reference_json(input: &Input<'_>) -> Result<serde_json::Value, Vec<Diagnostic>> {
+pub(crate) fn reference(input: &Input<'_>) -> Reference {
     let mut loader = Loader::new(input);
-    match loader.run_reference(input).filter(|_| !loader.found.has_errors()) {
-        Some(json) => Ok(json),
-        None => Err(loader.found.into_sorted()),
-    }
+    let json = loader.run_reference(input).filter(|_| !loader.found.has_errors());
+    let sources = without_texts(&loader.sources, &loader.private);
+    Reference { json, diagnostics: loader.found.into_sorted(), sources }
 }
 
 /// What the files say before anything is made of it.

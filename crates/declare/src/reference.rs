@@ -9,7 +9,7 @@ use crate::findings::Findings;
 use crate::load::{self, COMPOSE_NAMES, Input, OVERRIDE_NAMES};
 use crate::syntax::build::MAX_FILE_BYTES;
 use model::diagnostic::Diagnostic;
-use model::span::FileId;
+use model::span::{FileId, Sources};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +31,21 @@ pub struct Request<'a> {
     pub env_files: Vec<String>,
     /// The environment of the command.
     pub process_env: BTreeMap<String, String>,
+}
+
+/// What came of a project in the reference's form.
+pub struct Reference {
+    /// The project; none when there is an error.
+    pub json: Option<Value>,
+    /// All that was found, in the order of the files.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The files that were read, for showing diagnostics.
+    pub sources: Sources,
+}
+
+/// The Compose part of the project that [`crate::load`] would load, in the reference's form; see [`json`].
+pub fn of_project(input: &Input<'_>) -> Reference {
+    load::reference(input)
 }
 
 /// The project in the reference's form; the dollar signs that the reference doubles in its output are single here.
@@ -80,7 +95,8 @@ pub fn json(request: &Request<'_>) -> Result<Value, Vec<Diagnostic>> {
         process_env,
         env_files: Some(env_files),
     };
-    load::reference_json(&input)
+    let Reference { json, diagnostics, .. } = load::reference(&input);
+    json.ok_or(diagnostics)
 }
 
 fn is_true(text: &str) -> bool {

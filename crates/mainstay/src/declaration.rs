@@ -53,8 +53,8 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
-/// Reads the project's files.
-pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
+/// The project's folder, and what `read` makes of its files.
+fn read<T>(settings: &Settings, read: impl FnOnce(&Input<'_>) -> T) -> Result<(PathBuf, T), Failure> {
     let root = &settings.directory.value;
     let folder = root.canonicalize().map_err(|error| {
         Failure::usage(format!("the folder {} cannot be opened", root.display()))
@@ -63,7 +63,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
     })?;
     let project_dir = text(&folder)?;
     let paths = |paths: &[PathBuf]| paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>();
-    let loaded = declare::load(&Input {
+    let made = read(&Input {
         files: &Disk,
         project_dir: &project_dir,
         compose: if settings.files.is_empty() { None } else { Some(paths(&settings.files)?) },
@@ -73,6 +73,25 @@ pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
         process_env: settings.variables.clone(),
         env_files: if settings.env_files.is_empty() { None } else { Some(paths(&settings.env_files)?) },
     });
+    Ok((folder, made))
+}
+
+/// The Compose part of the project as the reference implementation writes it: a Compose file in JSON. Holds secrets.
+pub fn compose(settings: &Settings, ui: &Ui) -> Result<String, Failure> {
+    let (_, reference) = read(settings, declare::reference::of_project)?;
+    let declare::reference::Reference { json, diagnostics, sources } = reference;
+    match json {
+        // In a Compose file a dollar sign is written twice.
+        Some(json) => Ok(format!("{json:#}").replace('$', "$$")),
+        None => Err(Loaded { declaration: None, diagnostics, sources }
+            .checked(ui, false)
+            .expect_err("a project that cannot be shown has an error")),
+    }
+}
+
+/// Reads the project's files.
+pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
+    let (folder, loaded) = read(settings, declare::load)?;
     let declare::Loaded { declared, diagnostics, sources } = loaded;
     let declaration = declared.map(|declared| Declaration::new(declared, folder, &diagnostics, sources.clone()));
     if let (Some(typed), Some(declaration)) = (&settings.project, &declaration)
@@ -81,7 +100,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
         let name = &declaration.stack.project;
         return Err(Failure::usage(format!(
             "`--project` is `{typed}`, but the project in {} is `{name}`",
-            root.display()
+            settings.directory.value.display()
         ))
         .help("leave `--project` out, or change into the other project's folder"));
     }

@@ -9,7 +9,7 @@ pub(crate) mod ports;
 pub mod words;
 
 use crate::codes;
-use crate::findings::{Findings, error};
+use crate::findings::{Findings, error, warning};
 use crate::syntax::{Map, Node, Tag, Value};
 use model::span::Span;
 
@@ -174,8 +174,13 @@ impl Forms<'_> {
 
     fn command(&mut self, node: &mut Node) {
         let Some(scalar) = node.as_scalar() else { return };
-        match words::split(&scalar.text) {
-            Ok(words) => {
+        match words::command(&scalar.text) {
+            Ok((words, end)) => {
+                if let Some(mark) = end {
+                    let message = format!("what follows `{mark}` has no effect: a command is no line for a shell");
+                    let help = "write `sh -c '…'` if a shell shall run it";
+                    self.found.push(warning(codes::IGNORED, message).at(node.span, "").help(help));
+                }
                 let items = words.into_iter().map(|word| Node::text(word, node.span)).collect();
                 node.value = Value::List(items);
             }

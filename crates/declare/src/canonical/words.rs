@@ -14,10 +14,16 @@ pub enum WordsError {
     Backslash,
 }
 
-/// The words of a command line. What a shell would do with `;`, `&`, `|`, `<` or `>` nobody does: the command ends there,
-/// as it does in the reference implementation.
+/// The words of a command line; see [`command`].
 pub fn split(text: &str) -> Result<Vec<String>, WordsError> {
+    command(text).map(|(words, _)| words)
+}
+
+/// The words of a command line, and the mark it ends at. What a shell would do with `;`, `&`, `|`, `<` or `>` nobody does:
+/// the command ends there, as it does in the reference implementation.
+pub fn command(text: &str) -> Result<(Vec<String>, Option<char>), WordsError> {
     let mut words = Vec::new();
+    let mut end = None;
     let mut word: Option<String> = None;
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -25,6 +31,7 @@ pub fn split(text: &str) -> Result<Vec<String>, WordsError> {
             ';' | '&' | '|' | '<' | '>' => {
                 let is_number = |word: &String| !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit());
                 word = word.filter(|word| c != '>' || !is_number(word));
+                end = Some(c);
                 break;
             }
             '(' | ')' => return Err(WordsError::Parenthesis(c)),
@@ -47,7 +54,7 @@ pub fn split(text: &str) -> Result<Vec<String>, WordsError> {
         }
     }
     words.extend(word);
-    Ok(words)
+    Ok((words, end))
 }
 
 fn escaped(c: char) -> char {

@@ -150,6 +150,9 @@ pub struct Config {
     /// Show values instead of masking them
     #[arg(long)]
     pub reveal: bool,
+    /// Show the Compose part alone, as `docker compose config --format json` does
+    #[arg(long, requires = "reveal")]
+    pub compose: bool,
 }
 
 /// `plan`

@@ -5,6 +5,10 @@ use super::args::Config;
 use crate::exit::{Exit, Failure};
 
 pub fn run(args: &Config, cx: &Context) -> Result<Exit, Failure> {
+    if args.compose {
+        cx.ui.data(crate::declaration::compose(&cx.settings, &cx.ui)?.trim_end());
+        return Ok(Exit::Done);
+    }
     let declaration = cx.declaration()?;
     if cx.ui.json {
         cx.ui.data(declaration.to_json(args.reveal).trim_end());

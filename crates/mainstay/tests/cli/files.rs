@@ -78,6 +78,16 @@ fn files_that_are_no_yaml_or_not_there_end_without_a_panic() {
 }
 
 #[test]
+fn config_shows_the_compose_part_as_other_tools_read_it() {
+    let project = Project::shop();
+    project.run(&["config", "--compose"]).code(2);
+    let shown = project.run(&["config", "--compose", "--reveal"]).code(0).json();
+    assert_eq!(shown["name"], "shop");
+    assert_eq!(shown["services"]["db"]["environment"]["POSTGRES_PASSWORD"], "hunter2");
+    assert_eq!(shown["services"]["db"]["networks"], serde_json::json!({ "default": null }));
+}
+
+#[test]
 fn config_masks_values_until_they_are_asked_for() {
     let project = Project::shop();
     let masked = project.run(&["config"]).code(0);
