@@ -7,7 +7,7 @@ use crate::declaration::{Build, Declared};
 use crate::dotenv::{self, Format};
 use crate::files::{FileError, Files, absolute, within};
 use crate::findings::{Findings, error, warning};
-use crate::interpolate::Interpolation;
+use crate::interpolate::{Interpolation, MAX_EXPANDED_BYTES};
 use crate::reference::Reference;
 use crate::syntax::build::{self, MAX_FILE_BYTES};
 use crate::syntax::{Map, Node};
@@ -107,6 +107,10 @@ pub(crate) struct Loader<'a> {
     pub(crate) sources: Sources,
     /// Environment files, whose text is shown to nobody.
     private: BTreeSet<FileId>,
+    /// How much text variables may still expand to, over all files.
+    pub(crate) room: usize,
+    /// How many files were included.
+    pub(crate) n_included: usize,
     /// The places where variables were put in.
     pub(crate) expanded: BTreeSet<Span>,
     pub(crate) found: Findings,
@@ -121,6 +125,8 @@ impl<'a> Loader<'a> {
             profiles: input.profiles.clone(),
             sources: Sources::default(),
             private: BTreeSet::new(),
+            room: MAX_EXPANDED_BYTES,
+            n_included: 0,
             expanded: BTreeSet::new(),
             found: Findings::default(),
         }

@@ -47,6 +47,39 @@ fn computed() -> std::time::Duration {
     std::time::Duration::from_nanos(nanoseconds.expect("a number"))
 }
 
+/// The codes of what is wrong with a project of several files, of which the first is meant.
+fn codes_of(files: &[(String, String)]) -> Vec<&'static str> {
+    let all = files.iter().fold(MemoryFiles::new(), |all, (path, text)| all.with(&format!("/srv/demo/{path}"), text));
+    let compose = Some(vec![files[0].0.clone()]);
+    let loaded = Case { files: all, compose, ..Case::default() }.load();
+    let mut codes: Vec<_> = loaded.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.code).collect();
+    codes.dedup();
+    codes
+}
+
+#[test]
+fn files_that_lead_to_each_other_come_to_an_end() {
+    let before = computed();
+    let file = |n: usize, text: String| (format!("f{n}.yaml"), text);
+    let service = "services: {a: {image: x}}";
+    assert_eq!(codes_of(&[file(0, format!("include: [f0.yaml]\n{service}"))]), ["MS0061"]);
+    let twice = |n: usize| file(n, format!("include: [f{}.yaml, f{0}.yaml]\n{service}", n + 1));
+    let fan: Vec<_> = (0..40).map(twice).chain([file(40, service.into())]).collect();
+    assert_eq!(codes_of(&fan), ["MS0003"]);
+    let next = |n: usize| file(n, format!("include: [f{}.yaml]\n{service}", n + 1));
+    let chain: Vec<_> = (0..300).map(next).chain([file(300, service.into())]).collect();
+    assert_eq!(codes_of(&chain), ["MS0003"]);
+    assert_eq!(codes_of(&[file(0, "services: {a: {extends: b}, b: {extends: a}}".into())]), ["MS0061"]);
+    let link = |n: usize| format!("  s{n}: {{extends: s{}}}\n", n + 1);
+    let links: String = (0..5_000).map(link).collect();
+    assert!(codes_of(&[file(0, format!("services:\n{links}  s5000: {{image: x}}"))]).contains(&"MS0003"));
+    let many: String = (0..5_000).map(|n| format!("  s{n}: {{extends: base}}\n")).collect();
+    assert_eq!(codes_of(&[file(0, format!("services:\n  base: {{image: redis}}\n{many}"))]), [""; 0]);
+    let away = "services: {a: {extends: {file: ../../../../etc/passwd, service: a}}}";
+    assert_eq!(codes_of(&[file(0, away.into())]), ["MS0008"]);
+    assert!(computed() - before < std::time::Duration::from_secs(10), "{:?}", computed() - before);
+}
+
 #[test]
 fn bombs_fill_neither_memory_nor_time() {
     let before = computed();

@@ -4,6 +4,7 @@
 //! `docs/benchmarks.md`, which only `--write` changes.
 
 mod adoption;
+mod compose;
 mod decisions;
 mod edge;
 mod footprint;
@@ -52,6 +53,7 @@ struct Entry {
 /// Every bench. The quick ones first.
 const ALL: &[Entry] = &[
     Entry { name: "plan", what: "from a stack, or its text, to a plan", measure: decisions::measure },
+    Entry { name: "compose", what: "a Compose file's text to the resolved project", measure: compose::measure },
     Entry { name: "up", what: "the shop's first `up`, and one that changes nothing", measure: up::measure },
     Entry { name: "footprint", what: "memory and time of daemon and shims with the shop", measure: footprint::measure },
     Entry { name: "adoption", what: "a daemon's restart with 200 replicas", measure: adoption::measure },

@@ -3,122 +3,134 @@
 use super::{Loader, Place, codes, error, paths};
 use crate::files::absolute;
 use crate::merge;
-use crate::syntax::{Entry, Map, Node};
+use crate::syntax::{Entry, Node};
 use model::span::Span;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
-/// Files that were read for their services, by path.
-type Read = BTreeMap<String, Option<Map>>;
+/// Longer chains are refused: nobody writes them, and each link is a step deeper.
+const MAX_DEPTH: usize = 100;
 
 /// The services of one file.
-struct Home<'a> {
-    path: &'a str,
+struct Home {
+    path: String,
     /// The folder its own `extends` start from.
-    dir: &'a str,
-    services: &'a Map,
+    dir: String,
+    services: HashMap<Arc<str>, Entry>,
+}
+
+/// A service of a file.
+type Who = (String, Arc<str>);
+
+/// What is known while the services of one file are made whole.
+#[derive(Default)]
+struct Known {
+    /// Files that were read for their services, by path.
+    homes: HashMap<String, Option<Rc<Home>>>,
+    /// Services with what they extend.
+    whole: HashMap<Who, Option<Node>>,
+    /// The services that led here.
+    way: Vec<Who>,
 }
 
 impl Loader<'_> {
     /// Makes every service of `tree`, the file at `path`, whole.
     pub(super) fn extend(&mut self, tree: &mut Node, path: &str, place: Place<'_>) {
-        let Some(services) = tree.as_map_mut().and_then(|top| top.get_mut("services")).and_then(Node::as_map_mut)
-        else {
+        let services = tree.as_map_mut().and_then(|top| top.get_mut("services")).and_then(Node::as_map_mut);
+        let Some(services) = services.filter(|map| map.entries.iter().any(|entry| extends_of(entry).is_some())) else {
             return;
         };
-        if services.entries.iter().all(|entry| extends_of(entry).is_none()) {
-            return;
-        }
-        let written = services.clone();
-        let home = Home { path, dir: place.dir, services: &written };
-        let mut read = Read::new();
+        let written = services.entries.iter().map(|entry| (entry.key.clone(), entry.clone())).collect();
+        let home = Rc::new(Home { path: path.to_owned(), dir: place.dir.to_owned(), services: written });
+        let mut known = Known::default();
         for entry in &mut services.entries {
-            let mut way = Vec::new();
-            if let Some(whole) = self.whole(&entry.key, &home, place, &mut way, &mut read) {
+            if let Some(whole) = self.whole(&home.services[&entry.key], &home, place, &mut known) {
                 entry.value = whole;
             }
         }
     }
 
     /// A service with what it extends; none when that cannot be found, which is reported.
-    fn whole(
-        &mut self,
-        name: &str,
-        home: &Home<'_>,
-        place: Place<'_>,
-        way: &mut Vec<(String, Arc<str>)>,
-        read: &mut Read,
-    ) -> Option<Node> {
-        let entry = home.services.entry(name)?;
+    fn whole(&mut self, entry: &Entry, home: &Rc<Home>, place: Place<'_>, known: &mut Known) -> Option<Node> {
         let Some((base, file, span)) = extends_of(entry) else { return Some(entry.value.clone()) };
-        let here = (home.path.to_owned(), entry.key.clone());
-        if way.contains(&here) {
-            let names: Vec<String> = way.iter().chain([&here]).map(|(_, name)| format!("`{name}`")).collect();
+        let who = (home.path.clone(), entry.key.clone());
+        if let Some(whole) = known.whole.get(&who) {
+            return whole.clone();
+        }
+        if known.way.contains(&who) {
+            let names: Vec<String> = known.way.iter().chain([&who]).map(|(_, name)| format!("`{name}`")).collect();
             let message = format!("these services extend each other: {}", names.join(" ► "));
             self.found.push(error(codes::CYCLE, message).at(span, "").help("take one of the `extends` out"));
             return None;
         }
-        way.push(here);
-        let base = match file {
-            None => self.base_in(&base, home, span, place, way, read),
-            Some(file) => {
-                let path = absolute(home.dir, &file);
-                let services = self.services_of(&path, place, span, read)?;
-                let dir = path.rsplit_once('/').map_or("/", |(dir, _)| dir).to_owned();
-                self.base_in(&base, &Home { path: &path, dir: &dir, services: &services }, span, place, way, read)
-            }
-        }?;
-        way.pop();
-        let mut service = entry.value.clone();
-        service.as_map_mut()?.remove("extends");
-        if base.as_map().is_none() {
-            return Some(service);
+        if known.way.len() >= MAX_DEPTH {
+            let message = format!("more than {MAX_DEPTH} services extend each other in a row");
+            self.found.push(error(codes::TOO_LARGE, message).at(span, "").help("extend a service further down"));
+            return None;
         }
-        Some(merge::service(base, service))
+        known.way.push(who.clone());
+        let base = self.base(&base, file.as_deref(), span, home, place, known);
+        known.way.pop();
+        let whole = base.and_then(|base| {
+            let mut service = entry.value.clone();
+            service.as_map_mut()?.remove("extends");
+            Some(if base.as_map().is_none() { service } else { merge::service(base, service) })
+        });
+        known.whole.insert(who, whole.clone());
+        whole
     }
 
-    fn base_in(
+    fn base(
         &mut self,
         base: &str,
-        home: &Home<'_>,
+        file: Option<&str>,
         span: Span,
+        home: &Rc<Home>,
         place: Place<'_>,
-        way: &mut Vec<(String, Arc<str>)>,
-        read: &mut Read,
+        known: &mut Known,
     ) -> Option<Node> {
-        if home.services.entry(base).is_none() {
-            let known = home.services.entries.iter().map(|entry| &*entry.key);
-            let file = self.shown(home.path);
-            let help = self.found.did_you_mean(base, known, || format!("declare it in `{file}`, or correct the name"));
+        let home = match file {
+            None => Rc::clone(home),
+            Some(file) => self.home_of(&absolute(&home.dir, file), place, span, known)?,
+        };
+        let Some(entry) = home.services.get(base) else {
+            let names = home.services.keys().map(|name| &**name);
+            let file = self.shown(&home.path);
+            let help = self.found.did_you_mean(base, names, || format!("declare it in `{file}`, or correct the name"));
             let message = format!("there is no service `{base}` to extend in `{file}`");
             self.found.push(error(codes::REFERENCE, message).at(span, "").help(help));
             return None;
-        }
-        self.whole(base, home, place, way, read)
+        };
+        self.whole(entry, &home, place, known)
     }
 
     /// The services of another file in long forms; their relative paths start from the model's folder.
-    fn services_of(&mut self, path: &str, place: Place<'_>, span: Span, read: &mut Read) -> Option<Map> {
-        if let Some(known) = read.get(path) {
-            return known.clone();
+    fn home_of(&mut self, path: &str, place: Place<'_>, span: Span, known: &mut Known) -> Option<Rc<Home>> {
+        if let Some(home) = known.homes.get(path) {
+            return home.clone();
         }
-        let services = self.sources_of(path, Some(span)).and_then(|sources| {
-            let tree = sources.into_iter().map(|source| source.tree).map(|mut tree| {
+        let home = self.sources_of(path, Some(span)).and_then(|sources| {
+            let mut trees = Vec::new();
+            for source in sources {
+                let mut tree = source.tree;
                 self.long_forms(&mut tree, place.variables, false);
-                tree
-            });
-            let mut tree = tree.reduce(merge::under)?;
-            let dir = path.rsplit_once('/').map_or("/", |(dir, _)| dir);
-            paths::rebase(&mut tree, if dir.is_empty() { "/" } else { dir }, place.dir);
-            let services = tree.as_map().and_then(|top| top.get("services")).and_then(Node::as_map).cloned();
-            if services.is_none() {
+                trees.push(tree);
+            }
+            let mut tree = trees.into_iter().reduce(merge::under)?;
+            let dir = absolute("/", path.rsplit_once('/').map_or("/", |(dir, _)| dir));
+            paths::rebase(&mut tree, &dir, place.dir);
+            let services = tree.as_map().and_then(|top| top.get("services")).and_then(Node::as_map);
+            let Some(services) = services else {
                 let message = format!("`{}` has no services to extend", self.shown(path));
                 self.found.push(error(codes::REFERENCE, message).at(span, "").help("name another file"));
-            }
-            services
+                return None;
+            };
+            let services = services.entries.iter().map(|entry| (entry.key.clone(), entry.clone())).collect();
+            Some(Rc::new(Home { path: path.to_owned(), dir, services }))
         });
-        read.insert(path.to_owned(), services.clone());
-        services
+        known.homes.insert(path.to_owned(), home.clone());
+        home
     }
 }
 

@@ -13,6 +13,8 @@ const SECTIONS: [&str; 6] = ["services", "volumes", "networks", "secrets", "conf
 
 /// More files in a row than this are refused.
 const MAX_DEPTH: usize = 100;
+/// More includes of one project are refused: two files that each include the next one twice make a million in no time.
+const MAX_INCLUDED: usize = 1_000;
 
 /// One entry of `include`.
 struct Include {
@@ -37,10 +39,25 @@ impl Loader<'_> {
 
     /// The model of one entry; none when it cannot be read, which is reported.
     fn included(&mut self, include: &Include, place: Place<'_>) -> Option<Node> {
+        self.n_included += 1;
+        if self.n_included > MAX_INCLUDED {
+            if self.n_included == MAX_INCLUDED + 1 {
+                let message = format!("more than {MAX_INCLUDED} includes");
+                let help = "include each file once";
+                self.found
+                    .push(error(codes::TOO_LARGE, message).at(include.span, "the limit is passed here").help(help));
+            }
+            return None;
+        }
         let mut sources = Vec::new();
         for (path, span) in &include.paths {
             let path = absolute(place.dir, path);
-            if sources.is_empty() && (place.way.contains(&path) || place.way.len() > MAX_DEPTH) {
+            if place.way.len() > MAX_DEPTH {
+                let message = format!("more than {MAX_DEPTH} files include each other in a row");
+                self.found.push(error(codes::TOO_LARGE, message).at(*span, "").help("include files further up"));
+                return None;
+            }
+            if sources.is_empty() && place.way.contains(&path) {
                 let way: Vec<String> = place.way.iter().chain([&path]).map(|path| self.shown(path)).collect();
                 let message = format!("these files include each other: {}", way.join(" ► "));
                 self.found.push(error(codes::CYCLE, message).at(*span, "").help("take one of the includes out"));

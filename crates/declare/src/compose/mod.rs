@@ -74,8 +74,9 @@ impl Loader<'_> {
 
     /// Expands variables, and brings the file into long forms; what only lends a service is judged with what takes it.
     fn long_forms(&mut self, tree: &mut Node, variables: &Variables, is_judged: bool) {
-        let mut interpolation = Interpolation::new(variables);
+        let mut interpolation = Interpolation::within(variables, self.room);
         interpolation.apply(tree, &self.sources, &mut self.found);
+        self.room = interpolation.room();
         let expanded = interpolation.finish(&mut self.found);
         self.expanded.extend(expanded);
         cast::apply(tree, &mut self.found);

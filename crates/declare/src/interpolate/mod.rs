@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use template::Problem;
 
 /// More text from variables than this is refused: a long value used a million times would fill the memory.
-const MAX_EXPANDED_BYTES: usize = 64 << 20;
+pub(crate) const MAX_EXPANDED_BYTES: usize = 64 << 20;
 
 /// Places shown for one variable; more would hide the message.
 const MAX_LABELS: usize = 4;
@@ -38,6 +38,16 @@ impl<'a> Interpolation<'a> {
             required: BTreeMap::new(),
             expanded: BTreeSet::new(),
         }
+    }
+
+    /// With room for so much text from variables.
+    pub fn within(variables: &'a Variables, room: usize) -> Self {
+        Self { room, ..Self::new(variables) }
+    }
+
+    /// How much room is left.
+    pub fn room(&self) -> usize {
+        self.room
     }
 
     /// Expands every scalar below `node`.
