@@ -1,5 +1,6 @@
 //! From the text of a Compose file to the resolved project, beside the reference implementation: whole processes, from
-//! start to end, in turn. Both write the same project as JSON.
+//! start to end, in turn. Both write the same project as JSON. The reference refuses files of more than 100,000 values, so
+//! the large one is ours alone.
 
 use super::Bench;
 use super::row::{Goal, Row, median};
@@ -26,6 +27,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let folder = tempfile::tempdir().context("make a folder")?;
     let mut rows = Vec::new();
     let sizes = [("1,000 services", text(MANY), "ms", 1.0, 130.0), ("10 MiB", huge(), "s", 1e-3, 2.0)];
+    let is_huge = |text: &str| text.len() >= HUGE;
     for (words, text, unit, scale, goal) in sizes {
         let file = folder.path().join("compose.yaml");
         std::fs::write(&file, &text).with_context(|| format!("write {}", file.display()))?;
@@ -35,11 +37,14 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
             let one = ask(&ours, &["config", "--compose", "--reveal", "--quiet"])?;
             mine.push(one.millis * scale);
             memory.push(one.peak / text.len() as f64);
-            peer.push(ask(Path::new(&theirs), &["config", "--format", "json"])?.millis * scale);
+            if !is_huge(&text) {
+                peer.push(ask(Path::new(&theirs), &["config", "--format", "json"])?.millis * scale);
+            }
         }
-        let name = format!("compose: {words}, text to resolved project");
-        rows.push(Row::new(name, unit, median(&mine), Goal::AtMost(goal)).beside("docker-compose", median(&peer)));
-        if text.len() >= HUGE {
+        let row =
+            Row::new(format!("compose: {words}, text to resolved project"), unit, median(&mine), Goal::AtMost(goal));
+        rows.push(if peer.is_empty() { row } else { row.beside("docker-compose", median(&peer)) });
+        if is_huge(&text) {
             let name = format!("compose: {words}, most memory against the text's size");
             rows.push(Row::new(name, "×", median(&memory), Goal::AtMost(20.0)));
         }
