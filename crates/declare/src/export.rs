@@ -7,51 +7,56 @@ mod fields;
 pub(crate) mod units;
 
 use crate::syntax::scalar::Meaning;
-use crate::syntax::{Map, Node, Value};
+use crate::syntax::{Entry, Map, Node, Value};
 use fields::{Field, Kind};
 use serde_json::{Map as Object, Value as Json};
 
-/// The project as the reference writes it. `model` is the resolved tree of all active services.
-pub(crate) fn json(model: &Node, name: &str) -> Json {
+/// The project as the reference writes it. `model` is the resolved tree of all active services; what is written is let go
+/// of, so that a large one is not held twice.
+pub(crate) fn json(model: Node, name: &str) -> Json {
     let mut out = Object::new();
-    let top = model.as_map();
-    let section = |key: &str| top.and_then(|top| top.get(key)).and_then(Node::as_map);
-    for entry in top.map_or(&[][..], |top| &top.entries) {
-        if entry.key.starts_with("x-") {
-            out.insert(entry.key.to_string(), any(&entry.value));
-        }
-    }
     out.insert("name".into(), name.into());
-    out.insert(
-        "services".into(),
-        named(section("services"), fields::SERVICE).unwrap_or_else(|| Json::Object(Object::new())),
-    );
-    for (key, fields) in [
-        ("networks", fields::NETWORK),
-        ("volumes", fields::VOLUME),
-        ("secrets", fields::SECRET),
-        ("configs", fields::CONFIG),
-    ] {
-        if let Some(objects) = named(section(key), fields) {
-            out.insert(key.into(), objects);
+    out.insert("services".into(), Json::Object(Object::new()));
+    let Value::Map(top) = model.value else { return Json::Object(out) };
+    for entry in top.entries {
+        let fields = match &*entry.key {
+            "services" => fields::SERVICE,
+            "networks" => fields::NETWORK,
+            "volumes" => fields::VOLUME,
+            "secrets" => fields::SECRET,
+            "configs" => fields::CONFIG,
+            key if key.starts_with("x-") => {
+                out.insert(key.to_owned(), any(&entry.value));
+                continue;
+            }
+            _ => continue,
+        };
+        let Value::Map(map) = entry.value.value else { continue };
+        let objects: Object<String, Json> = map.entries.into_iter().map(|entry| named_object(&entry, fields)).collect();
+        if !objects.is_empty() {
+            out.insert(entry.key.to_string(), Json::Object(objects));
         }
     }
     Json::Object(out)
 }
 
+fn named_object(entry: &Entry, fields: &[Field]) -> (String, Json) {
+    let value = if entry.value.is_null() { Json::Null } else { object(entry.value.as_map(), fields) };
+    (entry.key.to_string(), value)
+}
+
 /// A mapping of names to objects; none when there are none.
 fn named(map: Option<&Map>, fields: &[Field]) -> Option<Json> {
     let map = map.filter(|map| !map.entries.is_empty())?;
-    let object = |node: &Node| if node.is_null() { Json::Null } else { object(node.as_map(), fields) };
-    Some(Json::Object(map.entries.iter().map(|entry| (entry.key.to_string(), object(&entry.value))).collect()))
+    Some(Json::Object(map.entries.iter().map(|entry| named_object(entry, fields)).collect()))
 }
 
 fn object(map: Option<&Map>, fields: &[Field]) -> Json {
     let mut out = Object::new();
     for (key, kind) in fields {
         // The reference writes some keys as its own code calls them.
-        let written = key.to_ascii_lowercase();
-        if let Some(value) = value(map.and_then(|map| map.get(&written)), *kind) {
+        let written = if key.starts_with(char::is_uppercase) { &*key.to_ascii_lowercase() } else { *key };
+        if let Some(value) = value(map.and_then(|map| map.get(written)), *kind) {
             out.insert((*key).to_owned(), value);
         }
     }
@@ -199,7 +204,7 @@ fn limits(node: &Node) -> Json {
 
 fn ssh(node: &Node) -> Json {
     let entries = node.as_map().map_or(&[][..], |map| &map.entries).iter();
-    let key = |entry: &crate::syntax::Entry| {
+    let key = |entry: &Entry| {
         if entry.value.is_null() { entry.key.to_string() } else { format!("{}: {}", entry.key, text(&entry.value)) }
     };
     entries.map(key).collect()

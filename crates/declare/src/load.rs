@@ -88,8 +88,8 @@ fn without_texts(sources: &Sources, private: &BTreeSet<FileId>) -> Sources {
     for (file, source) in sources.iter() {
         let blank = |c: char| if c == '\n' { "\n".to_owned() } else { " ".repeat(c.len_utf8()) };
         match private.contains(&file) {
-            true => shown.add(&source.name, &source.text.chars().map(blank).collect::<String>()),
-            false => shown.add(&source.name, &source.text),
+            true => shown.add(&source.name, source.text.chars().map(blank).collect::<String>()),
+            false => shown.add(&source.name, source.text.clone()),
         };
     }
     shown
@@ -152,7 +152,7 @@ impl Loader<'_> {
         compose::complete(&mut compose, self.project_dir, &self.variables);
         compose::check(&compose, &inactive, &mut self.found);
         compose::name_used(&mut compose, name.as_str());
-        Some(export::json(&compose, name.as_str()))
+        Some(export::json(compose, name.as_str()))
     }
 
     /// The files, and the Compose ones as one tree.
@@ -230,7 +230,7 @@ impl Loader<'_> {
                 Some((file, self.sources.get(file).text.clone()))
             }
             Err((at, what)) => {
-                let file = self.sources.add(&name, &String::from_utf8_lossy(bytes));
+                let file = self.sources.add(&name, &*String::from_utf8_lossy(bytes));
                 let span = Span { file, start: at as u32, end: at as u32 };
                 let message = format!("`{name}` is no UTF-8 text: {what}");
                 self.found.push(error(codes::ENCODING, message).at(span, "").help("save the file as UTF-8"));
@@ -275,6 +275,7 @@ impl Loader<'_> {
             }
         };
         let (file, text) = self.decoded(path, &bytes)?;
+        drop(bytes);
         let mut found = Findings::default();
         let trees = build::documents(file, &text, &mut found);
         found.into_sorted().into_iter().for_each(|diagnostic| self.found.push(diagnostic));

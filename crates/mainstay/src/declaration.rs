@@ -81,8 +81,12 @@ pub fn compose(settings: &Settings, ui: &Ui) -> Result<String, Failure> {
     let (_, reference) = read(settings, declare::reference::of_project)?;
     let declare::reference::Reference { json, diagnostics, sources } = reference;
     match json {
-        // In a Compose file a dollar sign is written twice.
-        Some(json) => Ok(format!("{json:#}").replace('$', "$$")),
+        Some(json) => {
+            let text = format!("{json:#}");
+            drop(json);
+            // In a Compose file a dollar sign is written twice.
+            Ok(if text.contains('$') { text.replace('$', "$$") } else { text })
+        }
         None => Err(Loaded { declaration: None, diagnostics, sources }
             .checked(ui, false)
             .expect_err("a project that cannot be shown has an error")),
@@ -137,7 +141,7 @@ impl Declaration {
     pub fn to_json(&self, reveal: bool) -> String {
         let (mut sources, mut found) = (Sources::default(), Findings::default());
         let yaml = self.to_yaml(reveal);
-        let file = sources.add("config", &yaml);
+        let file = sources.add("config", yaml.as_str());
         let tree = declare::syntax::build::parse(file, &yaml, &mut found);
         declare::syntax::emit::json(&tree.expect("what `declare` writes it can read"))
     }

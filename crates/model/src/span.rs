@@ -71,7 +71,7 @@ pub struct Sources {
 
 impl Sources {
     /// Adds a file and gives its number.
-    pub fn add(&mut self, name: &str, text: &str) -> FileId {
+    pub fn add(&mut self, name: &str, text: impl Into<Arc<str>>) -> FileId {
         self.files.push(Source { name: name.into(), text: text.into() });
         FileId(u32::try_from(self.files.len() - 1).expect("fewer than 2^32 files"))
     }

@@ -7,7 +7,7 @@ use crate::export::units;
 use crate::findings::{Findings, error};
 use crate::syntax::{Entry, Map, Node};
 use model::span::Span;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Judges a model: `inactive` are the services whose profiles are not active.
@@ -16,7 +16,9 @@ pub(crate) fn check(model: &Node, inactive: &BTreeSet<Arc<str>>, found: &mut Fin
     if top.entries.is_empty() {
         found.push(error(codes::MISSING, "the Compose file is empty").help("begin it with `services:`"));
     }
-    let check = Check { top, services: section(top, "services"), inactive };
+    let sections = ["services", "networks", "volumes", "secrets", "configs", "models"];
+    let names = sections.iter().flat_map(|key| section(top, key).iter().map(|entry| (*key, &*entry.key)));
+    let check = Check { top, declared: names.collect(), services: section(top, "services"), inactive };
     for entry in check.services {
         if let Some(service) = entry.value.as_map() {
             check.service(entry, service, found);
@@ -45,13 +47,15 @@ fn wrong(found: &mut Findings, code: Code, span: Span, message: String, help: &s
 
 struct Check<'a> {
     top: &'a Map,
+    /// What is declared: the section, and the name in it.
+    declared: HashSet<(&'static str, &'a str)>,
     services: &'a [Entry],
     inactive: &'a BTreeSet<Arc<str>>,
 }
 
 impl Check<'_> {
-    fn has(&self, key: &str, name: &str) -> bool {
-        section(self.top, key).iter().any(|entry| &*entry.key == name)
+    fn has(&self, key: &'static str, name: &str) -> bool {
+        self.declared.contains(&(key, name))
     }
 
     fn service(&self, entry: &Entry, service: &Map, found: &mut Findings) {
@@ -129,7 +133,7 @@ impl Check<'_> {
     }
 
     fn references(&self, service: &Map, found: &mut Findings) {
-        let mut missing = |what: &str, key: &str, name: &str, span: Span| {
+        let mut missing = |what: &str, key: &'static str, name: &str, span: Span| {
             if !self.has(key, name) {
                 let known = section(self.top, key).iter().map(|entry| &*entry.key);
                 let help = found.did_you_mean(name, known, || format!("declare it under `{key}`"));
