@@ -57,7 +57,7 @@ codes! {
     USER = "MS0047", "a user that is no number";
     NO_SUCH_PATH = "MS0048", "a mounted path that does not exist";
     REFERENCE = "MS0060", "a name that refers to nothing";
-    CYCLE = "MS0061", "services that wait for each other";
+    CYCLE = "MS0061", "things that lead back to themselves";
     PORT_TWICE = "MS0062", "a port that is published twice";
     INACTIVE = "MS0063", "a dependency whose profile is not active";
     NEVER_HEALTHY = "MS0064", "a dependency that can never be satisfied";

@@ -87,6 +87,30 @@ pub fn absolute(base: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
+/// A path without `.`, `..` and doubled slashes, as far as it can be told without looking.
+pub fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let is_absolute = path.starts_with('/');
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
+            ".." if is_absolute => {}
+            _ => parts.push(part),
+        }
+    }
+    match (is_absolute, parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".into(),
+        (false, false) => parts.join("/"),
+    }
+}
+
+/// The folder that a file at an absolute path lies in.
+pub fn folder_of(path: &str) -> String {
+    absolute("/", path.rsplit_once('/').map_or("/", |(folder, _)| folder))
+}
+
 /// The path of `path` within `folder`, both absolute; `.` for the folder itself, none when it lies outside.
 pub fn within(folder: &str, path: &str) -> Option<String> {
     let folder = absolute("/", folder);
@@ -101,6 +125,16 @@ pub fn within(folder: &str, path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_cleaned() {
+        let check = |path: &str, want: &str| assert_eq!(clean(path), want, "{path:?}");
+        check("/a//b/./c/", "/a/b/c");
+        check("/../a/..", "/");
+        check("../a/../../b", "../../b");
+        check("", ".");
+        assert_eq!((folder_of("/a/b").as_str(), folder_of("/a").as_str()), ("/a", "/"));
+    }
 
     #[test]
     fn paths_are_resolved_by_text() {

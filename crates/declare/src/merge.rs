@@ -3,7 +3,9 @@
 //! Mappings merge key by key, lists are appended, scalars are replaced. Exceptions are in [`rule`]. `!reset` takes
 //! a value back, `!override` replaces it.
 
-use crate::syntax::{Map, Node, Tag, Value};
+use crate::files::clean;
+use crate::syntax::{self, Map, Node, Tag, Value};
+use model::span::Span;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -77,8 +79,35 @@ fn each_once(node: &mut Node, path: &mut Vec<Arc<str>>) {
     }
 }
 
-/// No path of [`rule`] has more keys.
-const DEEPEST: usize = 6;
+/// The places of items of one file that another one below, which says something else, stands in the place of, each with
+/// the place of that one.
+pub fn hidden(file: &Node) -> Vec<(Span, Span)> {
+    let mut all = Vec::new();
+    hidden_at(file, &mut Vec::new(), &mut all);
+    all
+}
+
+fn hidden_at(node: &Node, path: &mut Vec<Arc<str>>, all: &mut Vec<(Span, Span)>) {
+    match &node.value {
+        Value::Map(map) => {
+            for entry in &map.entries {
+                path.push(entry.key.clone());
+                hidden_at(&entry.value, path, all);
+                path.pop();
+            }
+        }
+        Value::List(items) => {
+            let Rule::Unique(identity) = rule(path) else { return };
+            let mut last: HashMap<String, &Node> = HashMap::new();
+            for item in items {
+                let is_other = |before: &&Node| before.as_scalar().is_none() || text(before) != text(item);
+                let before = last.insert(identity(item), item).filter(is_other).filter(|before| !same(before, item));
+                all.extend(before.map(|before| (before.span, item.span)));
+            }
+        }
+        Value::Scalar(_) => {}
+    }
+}
 
 /// How two values of the same key become one.
 #[derive(Clone, Copy)]
@@ -94,10 +123,12 @@ enum Rule {
 }
 
 fn rule(path: &[Arc<str>]) -> Rule {
-    let mut parts = [""; DEEPEST];
-    let Some(parts) = parts.get_mut(..path.len()) else { return Rule::Deep };
-    parts.iter_mut().zip(path).for_each(|(to, part)| *to = part);
-    match *parts {
+    syntax::ask(path, special).unwrap_or(Rule::Deep)
+}
+
+/// The exceptions.
+fn special(path: &[&str]) -> Option<Rule> {
+    Some(match path {
         ["services", _, "command" | "entrypoint"] | ["services", _, "healthcheck", "test"] => Rule::Replace,
         ["services", _, "ports"] => Rule::Unique(port),
         ["services", _, "volumes"] => Rule::Unique(|node| clean(&field(node, "target"))),
@@ -110,18 +141,14 @@ fn rule(path: &[Arc<str>]) -> Rule {
         | ["services", _, "build", "tags"]
         | ["services", _, "networks", _, "aliases" | "link_local_ips"] => Rule::Unique(name),
         ["networks", _, "ipam", "config"] => Rule::Refine(|node| field(node, "subnet")),
-        _ => Rule::Deep,
-    }
+        _ => return None,
+    })
 }
 
 /// What stands before `=`, or the whole.
 fn name(node: &Node) -> String {
     let text = text(node);
     text.split_once('=').map_or(text.clone(), |(name, _)| name.to_owned())
-}
-
-fn clean(path: &str) -> String {
-    if path.starts_with('/') { crate::files::absolute("/", path) } else { path.to_owned() }
 }
 
 fn text(node: &Node) -> String {

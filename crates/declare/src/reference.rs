@@ -4,7 +4,7 @@
 //! machine can run is not asked. [`json`] is for tools that read the reference's form, and for comparing the two.
 
 use crate::dotenv::{self, Format};
-use crate::files::{FileError, Files, absolute};
+use crate::files::{FileError, Files, absolute, folder_of};
 use crate::findings::Findings;
 use crate::load::{self, COMPOSE_NAMES, Input, OVERRIDE_NAMES};
 use crate::syntax::build::MAX_FILE_BYTES;
@@ -60,7 +60,7 @@ pub fn json(request: &Request<'_>) -> Result<Value, Vec<Diagnostic>> {
     let begin = first_dir.clone().unwrap_or_else(|| absolute("/", request.working_dir));
     let named = env_files(request);
     let is_disabled = process_env.get("COMPOSE_DISABLE_ENV_FILE").is_some_and(|value| is_true(value));
-    let usual = format!("{}/.env", begin.trim_end_matches('/'));
+    let usual = absolute(&begin, ".env");
     let first_files = match &named {
         Some(files) => files.clone(),
         None if is_disabled || !request.files.exists(&usual) => Vec::new(),
@@ -70,10 +70,10 @@ pub fn json(request: &Request<'_>) -> Result<Value, Vec<Diagnostic>> {
     let compose = compose_files(request, &variables, &begin);
     let is_named = !request.compose.is_empty() || variables.get("COMPOSE_FILE").is_some_and(|list| !list.is_empty());
     let project_dir = first_dir.unwrap_or_else(|| match compose.first() {
-        Some(first) => absolute("/", first.rsplit_once('/').map_or("/", |(dir, _)| dir)),
+        Some(first) => folder_of(first),
         None => begin.clone(),
     });
-    let own = format!("{}/.env", project_dir.trim_end_matches('/'));
+    let own = absolute(&project_dir, ".env");
     // A folder of that name is no environment file.
     let is_file = |path: &String| {
         !matches!(request.files.read(path, MAX_FILE_BYTES), Err(FileError::NotFound | FileError::NotAFile))
@@ -139,12 +139,8 @@ fn compose_files(request: &Request<'_>, variables: &BTreeMap<String, String>, be
     // Upwards from where the command runs.
     let mut dir = begin;
     loop {
-        let first = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| format!("{}/{name}", dir.trim_end_matches('/')))
-                .find(|path| request.files.exists(path))
-        };
+        let first =
+            |names: &[&str]| names.iter().map(|name| absolute(dir, name)).find(|path| request.files.exists(path));
         if let Some(base) = first(COMPOSE_NAMES) {
             return [Some(base), first(OVERRIDE_NAMES)].into_iter().flatten().collect();
         }

@@ -14,6 +14,7 @@ use mainstay_declare::reference::{Request, json};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -75,8 +76,9 @@ fn cases(text: &str) -> Vec<Case> {
 
 /// What the reference says: the project, or nothing.
 fn reference(program: &Path, case: &Case) -> Option<Value> {
-    let key = format!("{}\0{:?}\0{:?}\0{}\0{}", program.display(), case.args, case.env, case.dir, case.text);
-    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reference").join(digest(&key));
+    let mut key = DefaultHasher::new();
+    (program, &case.args, &case.env, &case.dir, &case.text).hash(&mut key);
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reference").join(format!("{:016x}", key.finish()));
     let text = std::fs::read_to_string(&kept).unwrap_or_else(|_| {
         let text = ask(program, case);
         std::fs::create_dir_all(kept.parent().expect("a file lies in a folder")).expect("writable");
@@ -85,13 +87,6 @@ fn reference(program: &Path, case: &Case) -> Option<Value> {
     });
     (!text.is_empty())
         .then(|| serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}\n{text}", case.name)))
-}
-
-/// FNV-1a, twice with different beginnings: enough to tell cases apart.
-fn digest(text: &str) -> String {
-    let hash =
-        |start: u64| text.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{:016x}{:016x}", hash(0xcbf2_9ce4_8422_2325), hash(0x9ae1_6a3b_2f90_404f))
 }
 
 fn ask(program: &Path, case: &Case) -> String {

@@ -3,7 +3,7 @@
 use crate::codes;
 use crate::findings::{Findings, error};
 use crate::syntax::scalar::Meaning;
-use crate::syntax::{Node, Value};
+use crate::syntax::{self, Node, Value};
 use std::sync::Arc;
 
 /// What is wanted.
@@ -13,9 +13,6 @@ enum Kind {
     Float,
     Flag,
 }
-
-/// No path of [`kind`] has more keys.
-const DEEPEST: usize = 6;
 
 /// What is wanted at a path of keys; items of lists are `[]`.
 fn kind(path: &[&str]) -> Option<Kind> {
@@ -69,15 +66,12 @@ fn at(node: &mut Node, path: &mut Vec<Arc<str>>, found: &mut Findings) {
             path.pop();
         }
         Value::Scalar(scalar) if scalar.meaning() == Meaning::Text => {
-            let mut parts = [""; DEEPEST];
-            let Some(parts) = parts.get_mut(..path.len()) else { return };
-            parts.iter_mut().zip(&*path).for_each(|(to, part)| *to = part);
-            let Some(kind) = kind(parts) else { return };
+            let Some(kind) = syntax::ask(path, kind) else { return };
             let span = node.span;
             match read(kind, &scalar.text) {
                 Some(text) => *node = Node::plain(text, span).tagged(node.tag),
                 None => {
-                    let key = parts.iter().rfind(|part| **part != "[]").copied().unwrap_or_default();
+                    let key = path.iter().rfind(|key| &***key != "[]").map_or("", |key| &**key);
                     let wanted = match kind {
                         Kind::Int => "a whole number",
                         Kind::Float => "a number",

@@ -3,8 +3,8 @@
 //! Runs once all files are laid over each other. What it adds is what the reference implementation shows.
 
 use super::paths;
-use crate::files::absolute;
-use crate::syntax::{Map, Node, Value};
+use crate::files::{absolute, clean};
+use crate::syntax::{Entry, Map, Node, Value};
 use crate::variables::Variables;
 use model::span::Span;
 use std::collections::BTreeSet;
@@ -56,7 +56,7 @@ pub(crate) fn name_used(model: &mut Node, project: &str) {
     }
 }
 
-fn services(top: &mut Map) -> impl Iterator<Item = &mut crate::syntax::Entry> {
+fn services(top: &mut Map) -> impl Iterator<Item = &mut Entry> {
     top.get_mut("services").and_then(Node::as_map_mut).into_iter().flat_map(|map| &mut map.entries)
 }
 
@@ -144,25 +144,6 @@ fn default(map: &mut Map, key: &str, value: impl FnOnce() -> Node) {
     }
 }
 
-/// A path without `.`, `..` and doubled slashes, as far as it can be told without looking.
-fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    let is_absolute = path.starts_with('/');
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." if parts.last().is_some_and(|last| *last != "..") => drop(parts.pop()),
-            ".." if is_absolute => {}
-            _ => parts.push(part),
-        }
-    }
-    match (is_absolute, parts.is_empty()) {
-        (true, _) => format!("/{}", parts.join("/")),
-        (false, true) => ".".into(),
-        (false, false) => parts.join("/"),
-    }
-}
-
 /// Services that are named elsewhere than under `depends_on` come before as well.
 fn dependencies(service: &mut Map, span: Span) {
     let mut implied: Vec<(String, bool)> = Vec::new();
@@ -199,7 +180,7 @@ fn dependencies(service: &mut Map, span: Span) {
 }
 
 /// An object without a name of its own is called after its project.
-fn named(entry: &mut crate::syntax::Entry, project: &str) {
+fn named(entry: &mut Entry, project: &str) {
     let span = entry.key_span;
     if entry.value.is_null() {
         entry.value = Node::map(Map::default(), span);
@@ -249,18 +230,4 @@ fn items(node: Option<&mut Node>) -> impl Iterator<Item = &mut Map> {
         _ => None,
     });
     list.into_iter().flatten().filter_map(Node::as_map_mut)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_cleaned() {
-        let check = |path: &str, want: &str| assert_eq!(clean(path), want, "{path:?}");
-        check("/a//b/./c/", "/a/b/c");
-        check("/../a/..", "/");
-        check("../a/../../b", "../../b");
-        check("", ".");
-    }
 }

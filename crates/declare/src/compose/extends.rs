@@ -1,11 +1,11 @@
 //! `extends`: a service that begins as a copy of another one, of the same file or of another.
 
 use super::{Loader, Place, codes, error, paths};
-use crate::files::absolute;
+use crate::files::{absolute, folder_of};
 use crate::merge;
 use crate::syntax::{Entry, Node};
 use model::span::Span;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ struct Home {
     path: String,
     /// The folder its own `extends` start from.
     dir: String,
-    services: HashMap<Arc<str>, Entry>,
+    services: BTreeMap<Arc<str>, Entry>,
 }
 
 /// A service of a file.
@@ -118,7 +118,7 @@ impl Loader<'_> {
                 trees.push(tree);
             }
             let mut tree = trees.into_iter().reduce(merge::under)?;
-            let dir = absolute("/", path.rsplit_once('/').map_or("/", |(dir, _)| dir));
+            let dir = folder_of(path);
             paths::rebase(&mut tree, &dir, place.dir);
             let services = tree.as_map().and_then(|top| top.get("services")).and_then(Node::as_map);
             let Some(services) = services else {

@@ -2,7 +2,7 @@
 
 use super::{Loader, Place, codes, error, paths};
 use crate::dotenv::{self, Format};
-use crate::files::absolute;
+use crate::files::{absolute, folder_of};
 use crate::merge;
 use crate::syntax::{Map, Node, Value};
 use crate::variables::{Origin, Variables};
@@ -68,7 +68,7 @@ impl Loader<'_> {
         let first = sources.first()?.path.clone();
         let dir = match &include.project_dir {
             Some(dir) => absolute(place.dir, dir),
-            None => absolute("/", first.rsplit_once('/').map_or("/", |(dir, _)| dir)),
+            None => folder_of(&first),
         };
         let variables = self.variables_within(include, &dir, place)?;
         let mut model = self.model(sources, Place { dir: &dir, variables: &variables, way: place.way });

@@ -17,7 +17,7 @@ mod paths;
 pub(crate) use check::check;
 pub(crate) use complete::{complete, name_used};
 
-use crate::findings::error;
+use crate::findings::{error, warning};
 use crate::interpolate::Interpolation;
 use crate::load::Loader;
 use crate::syntax::Node;
@@ -84,5 +84,21 @@ impl Loader<'_> {
             shape::check(tree, &mut self.found);
         }
         canonical::compose(tree, &mut self.found);
+        if is_judged {
+            self.hidden(tree);
+        }
+    }
+
+    /// Of two entries of a list that stand for the same only the later one counts.
+    fn hidden(&mut self, tree: &Node) {
+        for (before, after) in merge::hidden(tree) {
+            let message = "this entry has no effect: another one below stands for the same";
+            self.found.push(
+                warning(codes::TARGET_TWICE, message)
+                    .at(before, "")
+                    .at(after, "this one counts")
+                    .help("remove one of the two"),
+            );
+        }
     }
 }

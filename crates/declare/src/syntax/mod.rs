@@ -165,6 +165,16 @@ impl Node {
     }
 }
 
+/// Asks about a way of keys in the form that can be matched; none when it is longer than any that has an answer.
+pub(crate) fn ask<T>(way: &[Arc<str>], answer: impl FnOnce(&[&str]) -> Option<T>) -> Option<T> {
+    /// No way that anybody asks about has more keys.
+    const DEEPEST: usize = 6;
+    let mut keys = [""; DEEPEST];
+    let keys = keys.get_mut(..way.len())?;
+    keys.iter_mut().zip(way).for_each(|(to, key)| *to = key);
+    answer(keys)
+}
+
 impl Map {
     /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Node> {
