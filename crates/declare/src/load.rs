@@ -109,6 +109,8 @@ pub(crate) struct Loader<'a> {
     private: BTreeSet<FileId>,
     /// How much text variables may still expand to, over all files.
     pub(crate) room: usize,
+    /// Files that others include or extend, by path; none for one that cannot be read.
+    shared: BTreeMap<String, Option<Vec<Node>>>,
     /// How many files were included.
     pub(crate) n_included: usize,
     /// The places where variables were put in.
@@ -126,6 +128,7 @@ impl<'a> Loader<'a> {
             sources: Sources::default(),
             private: BTreeSet::new(),
             room: MAX_EXPANDED_BYTES,
+            shared: BTreeMap::new(),
             n_included: 0,
             expanded: BTreeSet::new(),
             found: Findings::default(),
@@ -241,8 +244,13 @@ impl Loader<'_> {
 
     /// The documents of a Compose file that is named at `from`; none when it cannot be read, which is reported.
     pub(crate) fn sources_of(&mut self, path: &str, from: Option<Span>) -> Option<Vec<Source>> {
-        let trees = self.trees(path, from)?;
-        Some(trees.into_iter().map(|tree| Source { path: path.to_owned(), tree }).collect())
+        // A file that several include or extend is read once, and what is wrong with it is said once.
+        let known = from.and_then(|_| self.shared.get(path).cloned());
+        let trees = known.unwrap_or_else(|| self.trees(path, from));
+        if from.is_some() {
+            self.shared.insert(path.to_owned(), trees.clone());
+        }
+        Some(trees?.into_iter().map(|tree| Source { path: path.to_owned(), tree }).collect())
     }
 
     /// The tree of a file that must be there and has one document; an empty mapping for an empty file.

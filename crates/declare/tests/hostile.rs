@@ -47,12 +47,16 @@ fn computed() -> std::time::Duration {
     std::time::Duration::from_nanos(nanoseconds.expect("a number"))
 }
 
-/// The codes of what is wrong with a project of several files, of which the first is meant.
-fn codes_of(files: &[(String, String)]) -> Vec<&'static str> {
+/// The codes of the errors of a project of several files, of which the first is meant.
+fn errors_of(files: &[(String, String)]) -> Vec<&'static str> {
     let all = files.iter().fold(MemoryFiles::new(), |all, (path, text)| all.with(&format!("/srv/demo/{path}"), text));
     let compose = Some(vec![files[0].0.clone()]);
     let loaded = Case { files: all, compose, ..Case::default() }.load();
-    let mut codes: Vec<_> = loaded.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.code).collect();
+    loaded.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.code).collect()
+}
+
+fn codes_of(files: &[(String, String)]) -> Vec<&'static str> {
+    let mut codes = errors_of(files);
     codes.dedup();
     codes
 }
@@ -75,6 +79,9 @@ fn files_that_lead_to_each_other_come_to_an_end() {
     assert!(codes_of(&[file(0, format!("services:\n{links}  s5000: {{image: x}}"))]).contains(&"MS0003"));
     let many: String = (0..5_000).map(|n| format!("  s{n}: {{extends: base}}\n")).collect();
     assert_eq!(codes_of(&[file(0, format!("services:\n  base: {{image: redis}}\n{many}"))]), [""; 0]);
+    let base = file(1, "services: {a: {image: '${A:?}', env_file: none}}".into());
+    let both = "include: [f1.yaml]\nservices: {b: {extends: {file: f1.yaml, service: a}}}";
+    assert_eq!(errors_of(&[file(0, both.into()), base]), ["MS0032", "MS0008"], "each is said once");
     let away = "services: {a: {extends: {file: ../../../../etc/passwd, service: a}}}";
     assert_eq!(codes_of(&[file(0, away.into())]), ["MS0008"]);
     assert!(computed() - before < std::time::Duration::from_secs(10), "{:?}", computed() - before);
