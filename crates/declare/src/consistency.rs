@@ -16,14 +16,13 @@ use std::net::IpAddr;
 pub fn check(assembled: &Assembled, compose: &Node, found: &mut Findings) {
     let project = &assembled.project;
     references(&assembled.references, compose, found);
-    cycles(project, found);
     dependencies(project, found);
     ports(project, found);
     routes(project, found);
     targets(project, found);
-    let services = compose.as_map().and_then(|map| map.entry("services"));
-    let includes = compose.as_map().is_some_and(|map| map.get("include").is_some());
-    if services.is_none_or(|entry| entry.value.is_null() || is_empty(&entry.value)) && !includes {
+    let Some(top) = compose.as_map().filter(|map| !map.entries.is_empty()) else { return };
+    let services = top.entry("services");
+    if services.is_none_or(|entry| is_empty(&entry.value)) {
         let at = services.map_or(compose.span, |entry| entry.key_span);
         found.push(
             error(codes::NO_SERVICES, "no service is declared, or none of an active profile")
@@ -34,7 +33,7 @@ pub fn check(assembled: &Assembled, compose: &Node, found: &mut Findings) {
 }
 
 fn is_empty(node: &Node) -> bool {
-    node.as_map().is_some_and(|map| map.entries.is_empty())
+    node.is_null() || node.as_map().is_some_and(|map| map.entries.is_empty())
 }
 
 fn references(references: &[Reference], compose: &Node, found: &mut Findings) {
@@ -55,56 +54,6 @@ fn references(references: &[Reference], compose: &Node, found: &mut Findings) {
             found.push(error(codes::REFERENCE, message).at(*at, "").help(help));
         }
     }
-}
-
-/// Finds cycles without recursion: chains of thousands of services are legal.
-fn cycles(project: &Project, found: &mut Findings) {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mark {
-        Open,
-        Done,
-    }
-    let mut marks: BTreeMap<&ServiceName, Mark> = BTreeMap::new();
-    for start in project.services.keys() {
-        if marks.contains_key(start) {
-            continue;
-        }
-        let next = |name: &ServiceName| project.services.get(name).map(|service| service.depends_on.iter());
-        let mut path: Vec<(&ServiceName, Option<Span>)> = vec![(start, None)];
-        let mut stack = vec![next(start)];
-        marks.insert(start, Mark::Open);
-        while let Some(edges) = stack.last_mut() {
-            let Some((name, dependency)) = edges.as_mut().and_then(Iterator::next) else {
-                stack.pop();
-                if let Some((done, _)) = path.pop() {
-                    marks.insert(done, Mark::Done);
-                }
-                continue;
-            };
-            match marks.get(name) {
-                Some(Mark::Done) => {}
-                Some(Mark::Open) => cycle(&path, name, dependency.at, found),
-                None => {
-                    marks.insert(name, Mark::Open);
-                    path.push((name, Some(dependency.at)));
-                    stack.push(next(name));
-                }
-            }
-        }
-    }
-}
-
-fn cycle(path: &[(&ServiceName, Option<Span>)], back_to: &ServiceName, at: Span, found: &mut Findings) {
-    let from = path.iter().position(|(name, _)| *name == back_to).expect("an open service is on the path");
-    let names: Vec<&str> = path[from..].iter().map(|(name, _)| name.as_str()).chain([back_to.as_str()]).collect();
-    let message = format!("services wait for each other: {}", names.join(" → "));
-    let mut diagnostic = error(codes::CYCLE, message).at(at, format!("back to `{back_to}`"));
-    for (name, span) in &path[from + 1..] {
-        if let Some(span) = span {
-            diagnostic = diagnostic.at(*span, format!("waits for `{name}`"));
-        }
-    }
-    found.push(diagnostic.help("remove one of these dependencies"));
 }
 
 fn dependencies(project: &Project, found: &mut Findings) {

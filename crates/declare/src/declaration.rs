@@ -3,10 +3,11 @@
 //! The declaration is the resolved tree, so the daemon reads it with the same code as the client:
 //! `from_canonical(to_canonical(x))` is `x.project`, places aside.
 
+use crate::compose::Beside;
 use crate::findings::{Findings, error};
 use crate::policy::{Invocation, Policy};
 use crate::syntax::{Map, Node, Value, build, emit};
-use crate::{assemble, codes, consistency, keys, policy};
+use crate::{assemble, codes, compose, consistency, keys, policy};
 use model::diagnostic::Diagnostic;
 use model::name::{EnvironmentName, ProjectName};
 use model::project::{MountSource, Project, Runs};
@@ -161,6 +162,8 @@ fn read(text: &str, found: &mut Findings) -> Option<Project> {
         return None;
     };
     let rules = policy::read(policy, environment.as_str(), found);
+    let beside = Beside { recipes: rules.recipes.keys().cloned().collect(), ..Beside::default() };
+    compose::check(compose, &beside, found);
     let assembled = assemble::project(compose, &rules, name, environment, found);
     consistency::check(&assembled, compose, found);
     Some(assembled.project)

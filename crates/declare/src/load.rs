@@ -2,7 +2,7 @@
 //!
 //! syntax → compose (variables, shapes, long forms, include, extends, merge) → keys → resolve → assemble → consistency.
 
-use crate::compose::Source;
+use crate::compose::{Beside, Source};
 use crate::declaration::{Build, Declared};
 use crate::dotenv::{self, Format};
 use crate::files::{FileError, Files, absolute, within};
@@ -139,10 +139,14 @@ impl<'a> Loader<'a> {
 impl Loader<'_> {
     fn run(&mut self, input: &Input<'_>) -> Option<Declared> {
         let Read { mut policy, environment, name, mut compose } = self.read(input)?;
+        let inactive = resolve::inactive(&mut compose, self);
         keys::compose::TABLE.check(&compose, &mut self.found);
-        let inactive = resolve::compose(&mut compose, self);
+        compose::complete(&mut compose, &self.variables);
         resolve::policy(&mut policy, &inactive, self);
         let rules = policy::read(&policy, environment.as_str(), &mut self.found);
+        let beside = Beside { inactive, recipes: rules.recipes.keys().cloned().collect() };
+        compose::check(&compose, &beside, &mut self.found);
+        resolve::compose(&mut compose, self);
         let assembled = assemble::project(&compose, &rules, name, environment, &mut self.found);
         consistency::check(&assembled, &compose, &mut self.found);
         let expanded = std::mem::take(&mut self.expanded);
@@ -151,9 +155,11 @@ impl Loader<'_> {
 
     fn run_reference(&mut self, input: &Input<'_>) -> Option<serde_json::Value> {
         let Read { name, mut compose, .. } = self.read(input)?;
-        let inactive = resolve::shown(&mut compose, self).into_keys().collect();
-        compose::complete(&mut compose, self.project_dir, &self.variables);
-        compose::check(&compose, &inactive, &mut self.found);
+        let inactive = resolve::inactive(&mut compose, self);
+        resolve::shown(&mut compose, self);
+        compose::complete(&mut compose, &self.variables);
+        compose::absolute_paths(&mut compose, self.project_dir, &self.variables);
+        compose::check(&compose, &Beside { inactive, ..Beside::default() }, &mut self.found);
         compose::name_used(&mut compose, name.as_str());
         Some(export::json(compose, name.as_str()))
     }

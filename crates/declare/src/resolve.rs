@@ -7,7 +7,7 @@ use crate::assemble::read::Reader;
 use crate::codes;
 use crate::dotenv::{self, Format};
 use crate::files::{FileError, absolute, within};
-use crate::findings::{Findings, error, warning};
+use crate::findings::{error, warning};
 use crate::load::Loader;
 use crate::syntax::{Entry, Map, Node, Value};
 use model::span::Span;
@@ -21,25 +21,33 @@ const MAX_CONTENT: u64 = 500 << 10;
 /// Services left out, with the profiles that would bring them back.
 pub type Inactive = BTreeMap<Arc<str>, Vec<String>>;
 
-/// Resolves the Compose tree in place.
-pub fn compose(root: &mut Node, loader: &mut Loader<'_>) -> Inactive {
+/// Takes the services out whose profiles are not active.
+pub fn inactive(root: &mut Node, loader: &mut Loader<'_>) -> Inactive {
+    match services(root) {
+        Some(services) => Resolver { loader, env_files: HashMap::new(), keeps_unset: false }.profiles(services),
+        None => Inactive::new(),
+    }
+}
+
+fn services(root: &mut Node) -> Option<&mut Map> {
+    root.as_map_mut()?.get_mut("services")?.as_map_mut()
+}
+
+/// Resolves the Compose tree of active services in place.
+pub fn compose(root: &mut Node, loader: &mut Loader<'_>) {
     let mut resolver = Resolver { loader, env_files: HashMap::new(), keeps_unset: false };
-    let Some(top) = root.as_map_mut() else { return Inactive::new() };
-    let Some(services) = top.get_mut("services").and_then(Node::as_map_mut) else { return Inactive::new() };
-    let inactive = resolver.profiles(services);
+    let Some(top) = root.as_map_mut() else { return };
+    let Some(services) = top.get_mut("services").and_then(Node::as_map_mut) else { return };
+    let known: BTreeSet<Arc<str>> = services.entries.iter().map(|entry| entry.key.clone()).collect();
     for service in services.entries.iter_mut().filter_map(|entry| entry.value.as_map_mut()) {
         service.remove("profiles");
-    }
-    let known: BTreeSet<Arc<str>> = services.entries.iter().map(|entry| entry.key.clone()).collect();
-    for entry in &mut services.entries {
-        if let Some(service) = entry.value.as_map_mut() {
-            resolver.dependencies(service, &known, &inactive);
-            resolver.environment(service);
-            resolver.labels(service);
-            service.remove("label_file");
-            resolver.mounts(service);
-            links(service, &mut resolver.loader.found);
+        if let Some(map) = service.get_mut("depends_on").and_then(Node::as_map_mut) {
+            map.entries.retain(|entry| known.contains(&entry.key));
         }
+        resolver.environment(service);
+        resolver.labels(service);
+        service.remove("label_file");
+        resolver.mounts(service);
     }
     link_aliases(services);
     let used = |key: &str| granted(services, key);
@@ -51,22 +59,17 @@ pub fn compose(root: &mut Node, loader: &mut Loader<'_>) -> Inactive {
             map.entries.iter_mut().for_each(|entry| resolver.content(entry, key));
         }
     }
-    inactive
 }
 
-/// Resolves only what the reference implementation resolves when it shows a project: inactive services leave, variables
-/// and labels of files come inline.
-pub fn shown(root: &mut Node, loader: &mut Loader<'_>) -> Inactive {
+/// Resolves only what the reference implementation resolves when it shows a project: variables and labels of files come
+/// inline.
+pub fn shown(root: &mut Node, loader: &mut Loader<'_>) {
     let mut resolver = Resolver { loader, env_files: HashMap::new(), keeps_unset: true };
-    let Some(services) = root.as_map_mut().and_then(|top| top.get_mut("services")).and_then(Node::as_map_mut) else {
-        return Inactive::new();
-    };
-    let inactive = resolver.profiles(services);
+    let Some(services) = services(root) else { return };
     for service in services.entries.iter_mut().filter_map(|entry| entry.value.as_map_mut()) {
         resolver.environment(service);
         resolver.labels(service);
     }
-    inactive
 }
 
 /// Takes out of the policy what speaks of inactive services.
@@ -111,30 +114,6 @@ fn granted(services: &Map, key: &str) -> BTreeSet<String> {
     let lists = services.entries.iter().filter_map(|entry| entry.value.as_map()?.get(key)?.as_list());
     let sources = lists.flatten().filter_map(|item| item.as_map()?.get("source")?.as_scalar());
     sources.map(|scalar| scalar.text.to_string()).collect()
-}
-
-/// `links: [service:alias]` becomes a dependency; the alias follows in [`link_aliases`].
-fn links(service: &mut Map, found: &mut Findings) {
-    let Some(node) = service.get("links").cloned() else { return };
-    let mut dependencies = Map::default();
-    for item in (Reader { found }).list(&node, "links") {
-        let Some(scalar) = item.as_scalar() else { continue };
-        let name = scalar.text.split_once(':').map_or(&*scalar.text, |(name, _)| name);
-        let mut condition = Map::default();
-        condition.push("condition", Node::text("service_started", item.span));
-        condition.push("required", Node::plain("true", item.span));
-        dependencies.set(name, Node::map(condition, item.span));
-    }
-    if service.get("depends_on").is_none_or(Node::is_null) {
-        service.set("depends_on", Node::map(Map::default(), node.span));
-    }
-    if let Some(map) = service.get_mut("depends_on").and_then(Node::as_map_mut) {
-        for entry in dependencies.entries {
-            if map.get(&entry.key).is_none() {
-                map.entries.push(entry);
-            }
-        }
-    }
 }
 
 /// Gives a linked service the names it is linked by, on all its networks.
@@ -205,25 +184,6 @@ impl Resolver<'_, '_> {
         }
         services.entries.retain(|entry| !inactive.contains_key(&entry.key));
         inactive
-    }
-
-    fn dependencies(&mut self, service: &mut Map, known: &BTreeSet<Arc<str>>, inactive: &Inactive) {
-        let Some(map) = service.get_mut("depends_on").and_then(Node::as_map_mut) else { return };
-        map.entries.retain(|entry| {
-            let required = entry.value.as_map().and_then(|map| map.get("required"));
-            let optional = required.and_then(Node::as_scalar).is_some_and(|scalar| &*scalar.text == "false");
-            match inactive.get(&entry.key) {
-                Some(_) if optional => false,
-                Some(profiles) => {
-                    let message = format!("this depends on `{}`, whose profile is not active", entry.key);
-                    let help =
-                        format!("activate one of its profiles ({}), or write `required: false`", profiles.join(", "));
-                    self.loader.found.push(error(codes::INACTIVE, message).at(entry.key_span, "").help(help));
-                    false
-                }
-                None => !optional || known.contains(&entry.key),
-            }
-        });
     }
 
     /// `env_file` below `environment`; a name without value gets it from the variables or leaves.
@@ -414,10 +374,6 @@ impl Resolver<'_, '_> {
                 (section == "configs" || *key != "content") && map.get(key).is_some_and(|node| !node.is_null())
             })
             .collect();
-        if sources.len() > 1 && !elsewhere {
-            let message = format!("`{}` has more than one content: {}", entry.key, sources.join(" and "));
-            self.loader.found.push(error(codes::CONTENT_SOURCE, message).at(span, "").help("keep one of them"));
-        }
         let content = match sources.first() {
             _ if elsewhere => Some(Node::text("", span)),
             Some(&"file") => Some(self.file_content(map.get("file").expect("found above"))),

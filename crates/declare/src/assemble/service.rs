@@ -171,14 +171,6 @@ impl<'a> ServiceReader<'a> {
         self.policy.recipes.get(name).map(|recipe| &recipe.value)
     }
 
-    fn nothing_to_run(&mut self, entry: &Entry) {
-        self.read.found.push(
-            error(codes::MISSING, format!("`{}` has neither `image` nor `build`", entry.key))
-                .at(entry.key_span, "")
-                .help(format!("write an `image`, a `build`, or `processes.{}` in mainstay.yaml", entry.key)),
-        );
-    }
-
     fn runs(&mut self, entry: &Entry, map: &Map, image: Option<ImageRef>, recipe: Option<&Recipe>) -> Option<Runs> {
         let entrypoint = command::words(map, "entrypoint", &mut self.read);
         let command = command::words(map, "command", &mut self.read);
@@ -188,13 +180,8 @@ impl<'a> ServiceReader<'a> {
         match image {
             Some(image) => Some(Runs::Image { image, entrypoint, command }),
             None if map.get("build").is_some_and(|node| !node.is_null()) => Some(Runs::BuildOnly),
-            None => {
-                // An image that is written but illegal has been reported, and so has `extends`.
-                if map.get("image").is_none_or(Node::is_null) && map.get("extends").is_none() {
-                    self.nothing_to_run(entry);
-                }
-                None
-            }
+            // Reported with what a service must have.
+            None => None,
         }
     }
 
@@ -295,25 +282,15 @@ impl<'a> ServiceReader<'a> {
     fn replicas(&mut self, name: &str, map: &Map, deploy: Option<&Map>, mode: Mode) -> u32 {
         let count = |read: &mut Reader<'_>, map: &Map, key: &str| {
             let node = map.get(key).filter(|node| !node.is_null())?;
-            Some((read.number(node, key, 0, MAX_REPLICAS)? as u32, node.span))
+            Some(read.number(node, key, 0, MAX_REPLICAS)? as u32)
         };
         let scale = count(&mut self.read, map, "scale");
         let deployed = deploy.and_then(|deploy| count(&mut self.read, deploy, "replicas"));
-        if let (Some((a, scale_at)), Some((b, at))) = (scale, deployed)
-            && a != b
-        {
-            self.read.found.push(
-                error(codes::CONFLICT, format!("`scale` says {a} and `deploy.replicas` says {b}"))
-                    .at(scale_at, "")
-                    .at(at, "")
-                    .help("keep `deploy.replicas`"),
-            );
-        }
         if matches!(mode, Mode::Global | Mode::GlobalJob) {
             return 1;
         }
         let declared = self.policy.replicas.get(name).map(|replicas| replicas.value);
-        declared.or(deployed.or(scale).map(|(count, _)| count)).unwrap_or(1)
+        declared.or(deployed).or(scale).unwrap_or(1)
     }
 
     fn probes(&mut self, name: &str, map: &Map) -> Probes {

@@ -184,9 +184,9 @@ impl ServiceReader<'_> {
         let limits = resources.and_then(|map| self.below(map, "limits"));
         let of = |key: &str| limits.and_then(|map| map.get(key)).filter(|node| !node.is_null());
         let own = |key: &str| map.get(key).filter(|node| !node.is_null());
-        let cpus = self.one_of(own("cpus"), of("cpus"), "cpus", |read, node| read.parse(codes::VALUE, node, "cpus"));
-        let memory = self.one_of(own("mem_limit"), of("memory"), "memory", |read, node| read.bytes(node, "memory"));
-        let pids = self.one_of(own("pids_limit"), of("pids"), "pids", |read, node| {
+        let cpus = self.one_of(own("cpus"), of("cpus"), |read, node| read.parse(codes::VALUE, node, "cpus"));
+        let memory = self.one_of(own("mem_limit"), of("memory"), |read, node| read.bytes(node, "memory"));
+        let pids = self.one_of(own("pids_limit"), of("pids"), |read, node| {
             // Docker's -1 and 0 mean "no limit".
             let unlimited = node.as_scalar().is_some_and(|scalar| matches!(&*scalar.text, "-1" | "0"));
             if unlimited { None } else { read.number(node, "pids", 1, u32::MAX.into()) }
@@ -200,26 +200,15 @@ impl ServiceReader<'_> {
         }
     }
 
-    /// A limit that may be written in two places, which must agree.
-    fn one_of<T: PartialEq>(
+    /// A limit that may be written in two places, which agree.
+    fn one_of<T>(
         &mut self,
         own: Option<&Node>,
         deployed: Option<&Node>,
-        key: &str,
         parse: impl Fn(&mut Reader<'_>, &Node) -> Option<T>,
     ) -> Option<T> {
         let old = own.and_then(|node| parse(&mut self.read, node));
         let new = deployed.and_then(|node| parse(&mut self.read, node));
-        if let (Some(a), Some(b), Some(own), Some(deployed)) = (&old, &new, own, deployed)
-            && a != b
-        {
-            self.read.found.push(
-                error(codes::CONFLICT, format!("the limit of `{key}` is written twice with different values"))
-                    .at(own.span, "")
-                    .at(deployed.span, "and here")
-                    .help("keep the one under `deploy.resources.limits`"),
-            );
-        }
         new.or(old)
     }
 

@@ -1,31 +1,42 @@
 //! What must fit together in a resolved model, whatever engine runs it.
 
+mod cycles;
 mod values;
 
 use crate::codes::{self, Code};
 use crate::export::units;
 use crate::findings::{Findings, error};
+use crate::resolve::Inactive;
 use crate::syntax::{Entry, Map, Node};
 use model::span::Span;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
 
-/// Judges a model: `inactive` are the services whose profiles are not active.
-pub(crate) fn check(model: &Node, inactive: &BTreeSet<Arc<str>>, found: &mut Findings) {
+/// What is known of a model beside what it says.
+#[derive(Default)]
+pub(crate) struct Beside {
+    /// The services whose profiles are not active.
+    pub(crate) inactive: Inactive,
+    /// The services that mainstay.yaml says how to run, so that they need no image.
+    pub(crate) recipes: BTreeSet<String>,
+}
+
+/// Judges a model that [`super::complete`] has completed.
+pub(crate) fn check(model: &Node, beside: &Beside, found: &mut Findings) {
     let Some(top) = model.as_map() else { return };
-    if top.entries.is_empty() {
+    // A file whose parts cannot be read is empty for that reason.
+    if top.entries.is_empty() && !found.has_errors() {
         found.push(error(codes::MISSING, "the Compose file is empty").help("begin it with `services:`"));
     }
     let sections = ["services", "networks", "volumes", "secrets", "configs", "models"];
     let names = sections.iter().flat_map(|key| section(top, key).iter().map(|entry| (*key, &*entry.key)));
-    let check = Check { top, declared: names.collect(), services: section(top, "services"), inactive };
+    let check = Check { top, declared: names.collect(), services: section(top, "services"), beside };
     for entry in check.services {
         if let Some(service) = entry.value.as_map() {
             check.service(entry, service, found);
         }
     }
     check.names(found);
-    check.cycle(found);
+    cycles::check(check.services, found);
     objects(top, found);
 }
 
@@ -41,8 +52,10 @@ fn list<'m>(map: &'m Map, key: &str) -> &'m [Node] {
     map.get(key).and_then(Node::as_list).unwrap_or_default()
 }
 
+/// Says what is wrong, so that nobody says of the same value that it cannot be read.
 fn wrong(found: &mut Findings, code: Code, span: Span, message: String, help: &str) {
     found.push(error(code, message).at(span, "").help(help));
+    found.spoil(span);
 }
 
 struct Check<'a> {
@@ -50,7 +63,7 @@ struct Check<'a> {
     /// What is declared: the section, and the name in it.
     declared: HashSet<(&'static str, &'a str)>,
     services: &'a [Entry],
-    inactive: &'a BTreeSet<Arc<str>>,
+    beside: &'a Beside,
 }
 
 impl Check<'_> {
@@ -61,27 +74,38 @@ impl Check<'_> {
     fn service(&self, entry: &Entry, service: &Map, found: &mut Findings) {
         let at = entry.key_span;
         let build = service.get("build").and_then(Node::as_map);
-        if build.is_none() && service.get("provider").is_none() && text(service, "image").is_none_or(str::is_empty) {
+        // What extends something else has been reported if that gave it no image.
+        let is_lent = service.get("provider").is_some() || service.get("extends").is_some();
+        let runs_otherwise = is_lent || self.beside.recipes.contains(&*entry.key);
+        if build.is_none() && !runs_otherwise && text(service, "image").is_none_or(str::is_empty) {
             let message = format!("`{}` has neither `image` nor `build`", entry.key);
-            wrong(found, codes::MISSING, at, message, "write an `image` or a `build`");
+            let help = format!("write an `image`, a `build`, or `processes.{}` in mainstay.yaml", entry.key);
+            wrong(found, codes::MISSING, at, message, &help);
         }
         if let Some(build) = build {
             self.build(service, build, at, found);
         }
         self.references(service, found);
         self.dependencies(service, found);
-        if service.get("network_mode").is_some_and(|node| !text_of(node).is_empty())
+        if let (Some(mode), Some(networks)) = (service.get("network_mode"), service.get("networks"))
+            && !text_of(mode).is_empty()
             && !section(service, "networks").is_empty()
         {
             let message = "`network_mode` and `networks` exclude each other".into();
-            wrong(found, codes::CONFLICT, at, message, "keep one of them");
+            contradict(found, message, mode, networks, "keep one of them");
         }
         let health = service.get("healthcheck").and_then(Node::as_map).map_or(&[][..], |health| list(health, "test"));
         if let Some(first) = health.first().filter(|first| !matches!(text_of(first), "CMD" | "CMD-SHELL" | "NONE")) {
-            let message = "a list under `test` begins with `CMD`, `CMD-SHELL` or `NONE`".into();
-            wrong(found, codes::HEALTHCHECK, first.span, message, "begin it with `CMD`");
+            let message = format!("a health check begins with `CMD`, `CMD-SHELL` or `NONE`, not `{}`", text_of(first));
+            wrong(
+                found,
+                codes::HEALTHCHECK,
+                first.span,
+                message,
+                "write `[\"CMD\", \"program\", …]` or `[\"CMD-SHELL\", \"line\"]`",
+            );
         }
-        amounts(entry, service, found);
+        amounts(service, found);
         values::check(service, found);
         mounts(service, found);
         for watch in service.get("develop").and_then(Node::as_map).map_or(&[][..], |develop| list(develop, "watch")) {
@@ -113,7 +137,7 @@ impl Check<'_> {
         }
         for entry in section(build, "additional_contexts") {
             let Some(name) = text_of(&entry.value).strip_prefix("service:") else { continue };
-            if self.inactive.contains(name) {
+            if self.beside.inactive.contains_key(name) {
                 continue;
             }
             let other = self.services.iter().find(|entry| &*entry.key == name);
@@ -166,16 +190,24 @@ impl Check<'_> {
     fn dependencies(&self, service: &Map, found: &mut Findings) {
         for entry in section(service, "depends_on") {
             let is_optional = entry.value.as_map().and_then(|map| text(map, "required")) == Some("false");
-            let is_there = self.has("services", &entry.key);
-            if !(is_there || is_optional && self.inactive.contains(&entry.key)) {
-                let names = self.services.iter().map(|entry| &*entry.key);
-                let help = found.did_you_mean(&entry.key, names, || "declare it, or remove the dependency".into());
-                let message = match self.inactive.contains(&entry.key) {
-                    true => format!("this depends on `{}`, whose profile is not active", entry.key),
-                    false => format!("there is no service `{}`", entry.key),
-                };
-                found.push(error(codes::REFERENCE, message).at(entry.key_span, "").help(help));
+            let profiles = self.beside.inactive.get(&entry.key);
+            if self.has("services", &entry.key) || is_optional && profiles.is_some() {
+                continue;
             }
+            let (code, message, help) = match profiles {
+                Some(profiles) => (
+                    codes::INACTIVE,
+                    format!("this depends on `{}`, whose profile is not active", entry.key),
+                    format!("activate one of its profiles ({}), or write `required: false`", profiles.join(", ")),
+                ),
+                None => {
+                    let names = self.services.iter().map(|entry| &*entry.key);
+                    let help = found.did_you_mean(&entry.key, names, || "declare it under `services`".into());
+                    (codes::REFERENCE, format!("there is no service `{}`", entry.key), help)
+                }
+            };
+            found.push(error(code, message).at(entry.key_span, "").help(help));
+            found.spoil(entry.key_span);
         }
     }
 
@@ -188,37 +220,6 @@ impl Check<'_> {
                 let message = format!("the container name `{name}` is used twice");
                 wrong(found, codes::CONFLICT, node.span, message, "give each its own name, or none");
             }
-        }
-    }
-
-    fn cycle(&self, found: &mut Findings) {
-        let index: BTreeMap<&str, usize> = self.services.iter().zip(0..).map(|(entry, at)| (&*entry.key, at)).collect();
-        let needs = |at: usize| {
-            let map = self.services[at].value.as_map();
-            map.map_or(&[][..], |map| section(map, "depends_on"))
-                .iter()
-                .filter_map(|entry| index.get(&*entry.key).copied())
-        };
-        // Those that wait for nobody left are taken away until only cycles remain.
-        let mut waits: Vec<usize> = (0..self.services.len()).map(|at| needs(at).count()).collect();
-        let mut dependents = vec![Vec::new(); self.services.len()];
-        for at in 0..self.services.len() {
-            needs(at).for_each(|other| dependents[other].push(at));
-        }
-        let mut free: Vec<usize> = (0..waits.len()).filter(|at| waits[*at] == 0).collect();
-        while let Some(at) = free.pop() {
-            for dependent in &dependents[at] {
-                waits[*dependent] -= 1;
-                if waits[*dependent] == 0 {
-                    free.push(*dependent);
-                }
-            }
-        }
-        let stuck: Vec<&Entry> = (0..waits.len()).filter(|at| waits[*at] > 0).map(|at| &self.services[at]).collect();
-        if let Some(first) = stuck.first() {
-            let names: Vec<String> = stuck.iter().map(|entry| format!("`{}`", entry.key)).collect();
-            let message = format!("services wait for each other: {}", names.join(", "));
-            wrong(found, codes::CYCLE, first.key_span, message, "remove one of the dependencies");
         }
     }
 }
@@ -234,61 +235,66 @@ fn reserved(service: &Map) -> &[Node] {
 }
 
 /// Numbers that are said twice, and those that cannot be.
-fn amounts(entry: &Entry, service: &Map, found: &mut Findings) {
-    let deploy = service.get("deploy").and_then(Node::as_map);
-    let number = |map: Option<&Map>, key: &str| map.and_then(|map| text(map, key)).map(str::to_owned);
-    let (scale, replicas) = (number(Some(service), "scale"), number(deploy, "replicas"));
-    let at = entry.key_span;
-    if let (Some(scale), Some(replicas)) = (&scale, &replicas)
-        && scale != replicas
+fn amounts(service: &Map, found: &mut Findings) {
+    let at = |way: &[&str]| values::at(service, way);
+    let of = |node: &Node| node.as_scalar().map(|scalar| scalar.to_text()).unwrap_or_default();
+    let (scale, replicas) = (at(&["scale"]), at(&["deploy", "replicas"]));
+    if let (Some(scale), Some(replicas)) = (scale, replicas)
+        && of(scale) != of(replicas)
     {
-        let message = format!("`scale` says {scale}, `deploy.replicas` {replicas}");
-        wrong(found, codes::CONFLICT, at, message, "keep one of them");
+        let message = format!("`scale` says {} and `deploy.replicas` says {}", of(scale), of(replicas));
+        contradict(found, message, scale, replicas, "keep `deploy.replicas`");
     }
-    let wanted = scale.or(replicas).and_then(|text| text.parse::<i64>().ok());
-    if wanted.is_some_and(|wanted| wanted < 0) {
-        wrong(found, codes::VALUE, at, "a number of replicas is not negative".into(), "write 0 or more");
+    let wanted = scale.or(replicas).and_then(|node| Some((node, of(node).parse::<i64>().ok()?)));
+    if let Some((node, ..0)) = wanted {
+        wrong(found, codes::VALUE, node.span, "a number of replicas is not negative".into(), "write 0 or more");
     }
-    if wanted.is_some_and(|wanted| wanted > 1) && text(service, "container_name").is_some_and(|name| !name.is_empty()) {
+    let name = at(&["container_name"]).filter(|node| !text_of(node).is_empty());
+    if let (Some((node, 2..)), Some(name)) = (wanted, name) {
         let message = "one `container_name` cannot be that of several replicas".into();
-        wrong(found, codes::CONFLICT, at, message, "remove `container_name`");
+        contradict(found, message, name, node, "remove `container_name`");
     }
-    let resources = deploy.and_then(|map| map.get("resources")).and_then(Node::as_map);
-    let section = |key: &str| resources.and_then(|map| map.get(key)).and_then(Node::as_map);
-    let (limits, reservations) = (section("limits"), section("reservations"));
-    let float = |text: Option<&str>| text.and_then(|text| text.parse::<f32>().ok()).unwrap_or_default();
-    let size = |text: Option<&str>| text.and_then(units::bytes).unwrap_or_default();
-    let whole = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok()).unwrap_or_default();
-    let mut twice = |key: &str, of: &str, differs: bool| {
-        if differs {
-            let message = format!("`{key}` and `deploy.resources.{of}` say different things");
-            wrong(found, codes::CONFLICT, at, message, "keep the one under `deploy.resources`");
+    let float = |node: &Node| of(node).parse::<f32>().unwrap_or_default();
+    let size = |node: &Node| units::bytes(&of(node)).unwrap_or_default();
+    let whole = |node: &Node| of(node).parse::<i64>().unwrap_or_default();
+    let mut twice = |key: &str, part: &str, of: &str, differ: &dyn Fn(&Node, &Node) -> bool| {
+        let Some(own) = at(&[key]) else { return };
+        // A section that lacks the key says 0 to the reference.
+        let nothing = Node::null(own.span);
+        let deployed = at(&["deploy", "resources", part, of]);
+        if at(&["deploy", "resources", part]).is_some() && differ(own, deployed.unwrap_or(&nothing)) {
+            let message = match deployed {
+                Some(_) => format!("`{key}` and `deploy.resources.{part}.{of}` say different things"),
+                None => format!("`{key}` stands beside `deploy.resources.{part}`, which says nothing of it"),
+            };
+            let help = format!("write it as `deploy.resources.{part}.{of}` only");
+            contradict(found, message, own, deployed.unwrap_or(&nothing), &help);
         }
     };
-    let own = |key: &str| text(service, key);
-    if let Some(limits) = limits {
-        let cpus = float(own("cpus"));
-        twice("cpus", "limits.cpus", cpus != 0.0 && cpus != float(text(limits, "cpus")));
-        let memory = size(own("mem_limit"));
-        twice("mem_limit", "limits.memory", memory != 0 && memory != size(text(limits, "memory")));
-        let pids = whole(own("pids_limit"));
-        twice("pids_limit", "limits.pids", pids != 0 && pids != whole(text(limits, "pids")));
-    }
-    if let Some(reservations) = reservations {
-        let memory = size(own("mem_reservation"));
-        twice("mem_reservation", "reservations.memory", memory != 0 && memory != size(text(reservations, "memory")));
-    }
+    twice("cpus", "limits", "cpus", &|a, b| float(a) != 0.0 && float(a) != float(b));
+    twice("mem_limit", "limits", "memory", &|a, b| size(a) != 0 && size(a) != size(b));
+    twice("pids_limit", "limits", "pids", &|a, b| whole(a) != 0 && whole(a) != whole(b));
+    twice("mem_reservation", "reservations", "memory", &|a, b| size(a) != 0 && size(a) != size(b));
+}
+
+/// Two values that contradict each other.
+fn contradict(found: &mut Findings, message: String, a: &Node, b: &Node, help: &str) {
+    let diagnostic = error(codes::CONFLICT, message).at(a.span, "");
+    let diagnostic = if a.span == b.span { diagnostic } else { diagnostic.at(b.span, "and here") };
+    found.push(diagnostic.help(help));
+    found.spoil(a.span);
 }
 
 fn mounts(service: &Map, found: &mut Findings) {
-    let mut taken: BTreeSet<&str> = BTreeSet::new();
+    let mut taken: BTreeMap<&str, Span> = BTreeMap::new();
     let tmpfs =
         list(service, "tmpfs").iter().map(|node| (text_of(node).split(':').next().unwrap_or_default(), node.span));
     let volumes = list(service, "volumes").iter().filter_map(|item| Some((text(item.as_map()?, "target")?, item.span)));
     for (target, span) in tmpfs.chain(volumes) {
-        if !taken.insert(target) {
+        if let Some(before) = taken.insert(target, span) {
             let message = format!("two things are mounted at `{target}`");
-            wrong(found, codes::CONFLICT, span, message, "remove one of them");
+            let help = "remove one of them, or give it another target";
+            found.push(error(codes::CONFLICT, message).at(span, "").at(before, "the other one").help(help));
         }
     }
     for item in list(service, "volumes").iter().filter_map(|item| Some((item.as_map()?, item.span))) {
@@ -317,13 +323,15 @@ fn objects(top: &Map, found: &mut Findings) {
     {
         for entry in section(top, key) {
             let Some(map) = entry.value.as_map() else { continue };
-            let n = sources.iter().filter(|source| map.get(source).is_some()).count();
+            let written: Vec<&str> = sources.iter().copied().filter(|source| map.get(source).is_some()).collect();
             let is_external = text(map, "external") == Some("true");
             let is_elsewhere = if key == "secrets" { is_external } else { map.get("external").is_some() };
-            if n > 1 {
-                let message = format!("`{}` has more than one content", entry.key);
+            // What a bundle carries has its content inside.
+            let is_inside = ["content", "content_hex"].iter().any(|key| map.get(key).is_some());
+            if written.len() > 1 {
+                let message = format!("`{}` has more than one content: {}", entry.key, written.join(" and "));
                 wrong(found, codes::CONTENT_SOURCE, entry.key_span, message, "keep one of them");
-            } else if n == 0 && !is_elsewhere {
+            } else if written.is_empty() && !is_elsewhere && !is_inside {
                 let message = format!("`{}` has no content", entry.key);
                 let help = format!("write one of {}", sources.join(", "));
                 wrong(found, codes::CONTENT_SOURCE, entry.key_span, message, &help);

@@ -10,9 +10,8 @@ use model::span::Span;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Writes out what follows from what is written; paths become absolute.
-pub(crate) fn complete(model: &mut Node, project_dir: &str, variables: &Variables) {
-    let home = variables.get("HOME");
+/// Writes out what follows from what is written.
+pub(crate) fn complete(model: &mut Node, variables: &Variables) {
     let Some(top) = model.as_map_mut() else { return };
     let mut uses_default = false;
     for entry in services(top) {
@@ -29,6 +28,11 @@ pub(crate) fn complete(model: &mut Node, project_dir: &str, variables: &Variable
         let span = top.entries.first().map_or(Span { file: model::span::FileId(0), start: 0, end: 0 }, |e| e.key_span);
         section(top, "networks", span).push("default", Node::null(span));
     }
+}
+
+/// Writes every path from the root.
+pub(crate) fn absolute_paths(model: &mut Node, project_dir: &str, variables: &Variables) {
+    let home = variables.get("HOME");
     paths::each(model, &mut |node| {
         let Some(scalar) = node.as_scalar() else { return };
         let text = match (scalar.text.strip_prefix('~'), home) {

@@ -14,8 +14,8 @@ mod extends;
 mod include;
 mod paths;
 
-pub(crate) use check::check;
-pub(crate) use complete::{complete, name_used};
+pub(crate) use check::{Beside, check};
+pub(crate) use complete::{absolute_paths, complete, name_used};
 
 use crate::findings::{error, warning};
 use crate::interpolate::Interpolation;

@@ -21,7 +21,7 @@ pub(super) fn check(service: &Map, found: &mut Findings) {
 }
 
 /// What is written at the end of a way.
-fn at<'m>(service: &'m Map, way: &[&str]) -> Option<&'m Node> {
+pub(super) fn at<'m>(service: &'m Map, way: &[&str]) -> Option<&'m Node> {
     let (last, before) = way.split_last()?;
     let map = before.iter().try_fold(service, |map, key| map.get(key)?.as_map())?;
     map.get(last).filter(|node| !node.is_null())
