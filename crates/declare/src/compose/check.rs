@@ -80,7 +80,9 @@ impl Check<'_> {
         if build.is_none() && !runs_otherwise && text(service, "image").is_none_or(str::is_empty) {
             let message = format!("`{}` has neither `image` nor `build`", entry.key);
             let help = format!("write an `image`, a `build`, or `processes.{}` in mainstay.yaml", entry.key);
-            wrong(found, codes::MISSING, at, message, &help);
+            // An image that is empty because its variable is missing has been reported.
+            let span = service.get("image").filter(|node| !node.is_null()).map_or(at, |node| node.span);
+            found.push(error(codes::MISSING, message).at(span, "").help(help));
         }
         if let Some(build) = build {
             self.build(service, build, at, found);
