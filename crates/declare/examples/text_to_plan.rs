@@ -40,6 +40,7 @@ fn steps(files: &MemoryFiles) -> usize {
         profiles: BTreeSet::new(),
         process_env: BTreeMap::new(),
         env_files: None,
+        keeps_layers: false,
     });
     let errors: Vec<_> = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();
     assert!(errors.is_empty(), "the text is legal: {errors:?}");

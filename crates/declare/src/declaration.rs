@@ -5,19 +5,20 @@
 
 use crate::compose::Beside;
 use crate::findings::{Findings, error};
+use crate::load::DEFAULT_ENGINE;
 use crate::policy::{Invocation, Policy};
-use crate::syntax::{Map, Node, Value, build, emit};
+use crate::resolved::Resolved;
+use crate::syntax::{Map, Node, build, emit};
 use crate::{assemble, codes, compose, consistency, keys, policy};
 use model::diagnostic::Diagnostic;
 use model::name::{EnvironmentName, ProjectName};
 use model::project::{MountSource, Project, Runs};
 use model::span::{FileId, Span};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The version of the declaration's form; a daemon refuses others.
 const VERSION: &str = "1";
-
-const HIDDEN: &str = "***";
 
 /// A declared project.
 pub struct Declared {
@@ -27,10 +28,8 @@ pub struct Declared {
     pub builds: Vec<Build>,
     /// Files and folders of the project that the bundle must carry, relative to the project's folder.
     pub bundle_paths: BTreeSet<String>,
-    compose: Node,
-    policy: Node,
-    /// The places where variables were put in.
-    expanded: BTreeSet<Span>,
+    /// What the files say.
+    pub resolved: Arc<Resolved>,
 }
 
 /// A command that makes artifacts; run in the project's folder.
@@ -57,13 +56,7 @@ impl Build {
 }
 
 impl Declared {
-    pub(crate) fn new(
-        project: Project,
-        builds: Vec<Build>,
-        compose: Node,
-        policy: Node,
-        expanded: BTreeSet<Span>,
-    ) -> Self {
+    pub(crate) fn new(project: Project, builds: Vec<Build>, resolved: Arc<Resolved>) -> Self {
         let bundle_paths = bundle_paths(&project);
         // Recipes that the engine has no use for need no build either.
         let runs = |name: &String| {
@@ -71,7 +64,7 @@ impl Declared {
             service.is_some_and(|s| matches!(s.template.runs, Runs::Process { .. } | Runs::Static { .. }))
         };
         let builds = builds.into_iter().filter(|build| build.services.iter().any(runs)).collect();
-        Self { project, builds, bundle_paths, compose, policy, expanded }
+        Self { project, builds, bundle_paths, resolved }
     }
 }
 
@@ -96,12 +89,14 @@ fn bundle_paths(project: &Project) -> BTreeSet<String> {
 
 /// The declaration as JSON: what a bundle carries. Holds secrets.
 pub fn to_canonical(declared: &Declared) -> String {
-    let mut compose = declared.compose.clone();
-    let mut policy = declared.policy.clone();
+    let mut compose = declared.resolved.compose.clone();
+    let mut policy = declared.resolved.policy.clone();
     // The content of a secret is no key of the specification, so it is put aside.
     let secrets = compose.as_map_mut().and_then(|map| map.remove("secrets"));
     let configs = compose.as_map_mut().and_then(|map| map.remove("configs"));
-    keys::compose::TABLE.prune(&mut compose);
+    keys::compose::table(declared.project.engine.unwrap_or(DEFAULT_ENGINE))
+        .expect("it was declared")
+        .prune(&mut compose);
     keys::policy::TABLE.prune(&mut policy);
     if let Some(map) = compose.as_map_mut() {
         map.entries.extend([secrets, configs].into_iter().flatten());
@@ -162,84 +157,15 @@ fn read(text: &str, found: &mut Findings) -> Option<Project> {
         return None;
     };
     let rules = policy::read(policy, environment.as_str(), found);
+    let engine = rules.engine.as_ref();
+    if keys::compose::table(engine.map_or(DEFAULT_ENGINE, |engine| engine.value)).is_none() {
+        policy::refuse_engine(engine, found);
+    }
     let beside = Beside { recipes: rules.recipes.keys().cloned().collect(), ..Beside::default() };
     compose::check(compose, &beside, found);
     let assembled = assemble::project(compose, &rules, name, environment, found);
     consistency::check(&assembled, compose, found);
     Some(assembled.project)
-}
-
-/// The resolved declaration for people. What may be secret only if `reveal`: environment values, the contents of
-/// secrets and configs, notes (`x-`), and lines that variables were put into.
-pub fn to_yaml(declared: &Declared, reveal: bool) -> String {
-    let mut compose = declared.compose.clone();
-    let mut policy = declared.policy.clone();
-    if !reveal {
-        mask(&mut compose);
-        mask_expanded(&mut compose, false, &declared.expanded);
-        mask_expanded(&mut policy, false, &declared.expanded);
-    }
-    let span = compose.span;
-    let mut root = Map::default();
-    root.push("project", Node::text(declared.project.name.as_str(), span));
-    root.push("environment", Node::text(declared.project.environment.as_str(), span));
-    root.push("compose", compose);
-    if let Some(map) = policy.as_map_mut() {
-        map.remove("project");
-    }
-    root.push("policy", policy);
-    emit::yaml(&Node::map(root, span))
-}
-
-fn mask(compose: &mut Node) {
-    let Some(top) = compose.as_map_mut() else { return };
-    for service in objects(top, "services") {
-        hide_all(service.get_mut("environment"));
-        hide_all(service.get_mut("build").and_then(Node::as_map_mut).and_then(|build| build.get_mut("args")));
-    }
-    // A config may have an environment value in it, so it is not shown either.
-    for section in ["secrets", "configs"] {
-        for object in objects(top, section) {
-            for key in ["content", "content_hex"] {
-                if let Some(node) = object.get_mut(key) {
-                    *node = Node::text(HIDDEN, node.span);
-                }
-            }
-        }
-    }
-}
-
-/// The keys below which a variable's value is free text, where passwords get to.
-const LINES: &[&str] = &["command", "entrypoint", "test", "labels", "annotations", "build", "options"];
-
-/// Hides notes, where values of the environment are often shared, and below [`LINES`] what variables were put into.
-fn mask_expanded(node: &mut Node, is_line: bool, expanded: &BTreeSet<Span>) {
-    match &mut node.value {
-        Value::Map(map) => {
-            for entry in &mut map.entries {
-                if entry.key.starts_with("x-") {
-                    entry.value = Node::text(HIDDEN, entry.value.span);
-                }
-                mask_expanded(&mut entry.value, is_line || LINES.contains(&&*entry.key), expanded);
-            }
-        }
-        Value::List(items) => items.iter_mut().for_each(|item| mask_expanded(item, is_line, expanded)),
-        Value::Scalar(_) if is_line && expanded.contains(&node.span) => *node = Node::text(HIDDEN, node.span),
-        Value::Scalar(_) => {}
-    }
-}
-
-fn objects<'a>(top: &'a mut Map, key: &str) -> impl Iterator<Item = &'a mut Map> {
-    let map = top.get_mut(key).and_then(Node::as_map_mut);
-    map.into_iter().flat_map(|map| &mut map.entries).filter_map(|entry| entry.value.as_map_mut())
-}
-
-fn hide_all(node: Option<&mut Node>) {
-    if let Some(Value::Map(map)) = node.map(|node| &mut node.value) {
-        for entry in &mut map.entries {
-            entry.value = Node::text(HIDDEN, entry.value.span);
-        }
-    }
 }
 
 /// The same project with every place forgotten, so that projects from different texts can be compared.

@@ -44,6 +44,13 @@ impl Findings {
         }
     }
 
+    /// Takes over what was found elsewhere.
+    pub fn absorb(&mut self, other: Findings) {
+        other.all.into_iter().for_each(|diagnostic| self.push(diagnostic));
+        self.more += other.more;
+        self.errors += usize::from(other.more > 0) * other.errors;
+    }
+
     /// "did you mean `x`?" or the fallback.
     pub fn did_you_mean<'a>(
         &self,

@@ -19,13 +19,16 @@ pub mod keys;
 mod load;
 pub mod merge;
 pub mod policy;
+pub mod provenance;
 pub mod reference;
 mod resolve;
+mod resolved;
 pub mod shape;
 pub mod syntax;
 pub mod variables;
 
-pub use declaration::{Build, Declared, from_canonical, to_canonical, to_yaml};
+pub use declaration::{Build, Declared, from_canonical, to_canonical};
 pub use files::{FileError, Files, MemoryFiles};
 pub use load::{Input, Loaded, load};
 pub use policy::Invocation;
+pub use resolved::Resolved;

@@ -8,19 +8,25 @@ use crate::dotenv::{self, Format};
 use crate::files::{FileError, Files, absolute, within};
 use crate::findings::{Findings, error, warning};
 use crate::interpolate::{Interpolation, MAX_EXPANDED_BYTES};
+use crate::policy::Policy;
 use crate::reference::Reference;
+use crate::resolved::{Layers, Resolved};
 use crate::syntax::build::{self, MAX_FILE_BYTES};
 use crate::syntax::{Map, Node};
 use crate::variables::{Origin, Variables};
 use crate::{assemble, codes, compose, consistency, export, keys, policy, resolve};
 use model::diagnostic::Diagnostic;
 use model::name::{EnvironmentName, ProjectName};
+use model::policy::EngineKind;
 use model::span::{FileId, Sources, Span};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The environment when nobody names one.
 const DEVELOPMENT: &str = "development";
+
+/// The engine of an environment that names none.
+pub(crate) const DEFAULT_ENGINE: EngineKind = EngineKind::Process;
 
 pub(crate) const COMPOSE_NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 pub(crate) const OVERRIDE_NAMES: &[&str] =
@@ -45,12 +51,16 @@ pub struct Input<'a> {
     pub process_env: BTreeMap<String, String>,
     /// The environment files, of which a later one wins; `.env` and `.env.<environment>` when none.
     pub env_files: Option<Vec<String>>,
+    /// Whether what each file says is kept, so that [`crate::provenance`] can tell what a value replaced.
+    pub keeps_layers: bool,
 }
 
 /// What came of it.
 pub struct Loaded {
     /// The project and what belongs to it; none when there is an error.
     pub declared: Option<Declared>,
+    /// What the files say; none when they are wrong whatever engine is asked.
+    pub resolved: Option<Arc<Resolved>>,
     /// All that was found, in the order of the files.
     pub diagnostics: Vec<Diagnostic>,
     /// The files that were read, for showing diagnostics; of environment files only the lines' lengths.
@@ -60,10 +70,10 @@ pub struct Loaded {
 /// Reads a project's files and gives its declaration.
 pub fn load(input: &Input<'_>) -> Loaded {
     let mut loader = Loader::new(input);
-    let declared = loader.run(input);
-    let declared = declared.filter(|_| !loader.found.has_errors());
+    let (resolved, declared) = loader.run(input).unzip();
+    let declared = declared.flatten().filter(|_| !loader.found.has_errors());
     let sources = without_texts(&loader.sources, &loader.private);
-    Loaded { declared, diagnostics: loader.found.into_sorted(), sources }
+    Loaded { declared, resolved: resolved.flatten(), diagnostics: loader.found.into_sorted(), sources }
 }
 
 /// The Compose part of a project in the reference's form: see [`crate::reference`].
@@ -115,6 +125,9 @@ pub(crate) struct Loader<'a> {
     pub(crate) n_included: usize,
     /// The places where variables were put in.
     pub(crate) expanded: BTreeSet<Span>,
+    /// What each file says; empty unless `keeps_layers`.
+    pub(crate) layers: Layers,
+    pub(crate) keeps_layers: bool,
     pub(crate) found: Findings,
 }
 
@@ -131,26 +144,51 @@ impl<'a> Loader<'a> {
             shared: BTreeMap::new(),
             n_included: 0,
             expanded: BTreeSet::new(),
+            layers: Layers::default(),
+            keeps_layers: input.keeps_layers,
             found: Findings::default(),
         }
     }
 }
 
 impl Loader<'_> {
-    fn run(&mut self, input: &Input<'_>) -> Option<Declared> {
+    fn run(&mut self, input: &Input<'_>) -> Option<(Option<Arc<Resolved>>, Option<Declared>)> {
         let Read { mut policy, environment, name, mut compose } = self.read(input)?;
         let inactive = resolve::inactive(&mut compose, self);
-        keys::compose::TABLE.check(&compose, &mut self.found);
-        compose::complete(&mut compose, &self.variables);
         resolve::policy(&mut policy, &inactive, self);
         let rules = policy::read(&policy, environment.as_str(), &mut self.found);
+        // What an engine makes of the keys is said of them as they are written.
+        let table = keys::compose::table(rules.engine.as_ref().map_or(DEFAULT_ENGINE, |engine| engine.value));
+        let mut of_engine = Findings::default();
+        match table {
+            Some(table) => table.check(&compose, &mut of_engine),
+            None => policy::refuse_engine(rules.engine.as_ref(), &mut of_engine),
+        }
+        compose::complete(&mut compose, &self.variables);
         let beside = Beside { inactive, recipes: rules.recipes.keys().cloned().collect() };
         compose::check(&compose, &beside, &mut self.found);
         resolve::compose(&mut compose, self);
-        let assembled = assemble::project(&compose, &rules, name, environment, &mut self.found);
-        consistency::check(&assembled, &compose, &mut self.found);
-        let expanded = std::mem::take(&mut self.expanded);
-        Some(Declared::new(assembled.project, Build::of_policy(&rules), compose, policy, expanded))
+        let is_sound = !self.found.has_errors();
+        self.found.absorb(of_engine);
+        let resolved = Arc::new(Resolved {
+            name,
+            environment,
+            compose,
+            policy,
+            expanded: std::mem::take(&mut self.expanded),
+            variables: std::mem::take(&mut self.variables),
+            layers: std::mem::take(&mut self.layers),
+        });
+        let declared = table.map(|_| self.declared(&resolved, &rules));
+        Some((is_sound.then_some(resolved), declared))
+    }
+
+    /// What an engine that there is makes of the project.
+    fn declared(&mut self, resolved: &Arc<Resolved>, rules: &Policy) -> Declared {
+        let (name, environment) = (resolved.name.clone(), resolved.environment.clone());
+        let assembled = assemble::project(&resolved.compose, rules, name, environment, &mut self.found);
+        consistency::check(&assembled, &resolved.compose, &mut self.found);
+        Declared::new(assembled.project, Build::of_policy(rules), Arc::clone(resolved))
     }
 
     fn run_reference(&mut self, input: &Input<'_>) -> Option<serde_json::Value> {

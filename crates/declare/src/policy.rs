@@ -16,7 +16,7 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct Policy {
     /// The engine of the environment.
-    pub engine: Option<EngineKind>,
+    pub engine: Option<Spanned<EngineKind>>,
     /// Replicas by service, over what the Compose file says.
     pub replicas: BTreeMap<String, Spanned<u32>>,
     /// The routes.
@@ -146,13 +146,16 @@ pub fn read(root: &Node, environment: &str, found: &mut Findings) -> Policy {
         environments.and_then(|map| map.get(environment)).and_then(|node| reader.read.map(node, environment))
     {
         (policy.engine, policy.replicas) = reader.environment(map);
-        if let (Some(kind), Some(node)) = (policy.engine.filter(|kind| *kind != EngineKind::Process), map.get("engine"))
-        {
-            let message = format!("the engine `{kind}` is not supported yet");
-            reader.read.wrong(codes::NOT_YET, node, message, "write `engine: process`, or leave it out");
-        }
     }
     policy
+}
+
+/// Says that there is no such engine yet.
+pub fn refuse_engine(engine: Option<&Spanned<EngineKind>>, found: &mut Findings) {
+    let Some(engine) = engine else { return };
+    let message = format!("the engine `{}` is not supported yet", engine.value);
+    let help = "write `engine: process`, or leave it out";
+    found.push(error(codes::NOT_YET, message).at(engine.span, "").help(help));
 }
 
 /// Judges the environments beside `chosen` as far as that needs no variables, so that a mistake there does not wait
@@ -210,8 +213,10 @@ struct PolicyReader<'a> {
 
 impl PolicyReader<'_> {
     /// Engine and replicas of one environment.
-    fn environment(&mut self, map: &Map) -> (Option<EngineKind>, BTreeMap<String, Spanned<u32>>) {
-        let engine = map.get("engine").and_then(|node| self.read.parse(codes::VALUE, node, "engine"));
+    fn environment(&mut self, map: &Map) -> (Option<Spanned<EngineKind>>, BTreeMap<String, Spanned<u32>>) {
+        let engine = map
+            .get("engine")
+            .and_then(|node| Some(Spanned::new(self.read.parse(codes::VALUE, node, "engine")?, node.span)));
         let replicas = self.by_service(map, "replicas", |reader, node| {
             reader.read.number(node, "replicas", 0, crate::assemble::MAX_REPLICAS).map(|n| n as u32)
         });

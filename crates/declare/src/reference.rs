@@ -94,6 +94,7 @@ pub fn json(request: &Request<'_>) -> Result<Value, Vec<Diagnostic>> {
         profiles: request.profiles.clone(),
         process_env,
         env_files: Some(env_files),
+        keeps_layers: false,
     };
     let Reference { json, diagnostics, .. } = load::reference(&input);
     json.ok_or(diagnostics)

@@ -7,7 +7,7 @@
 mod support;
 
 use mainstay_declare::declaration::without_places;
-use mainstay_declare::{from_canonical, to_canonical, to_yaml};
+use mainstay_declare::{from_canonical, to_canonical};
 use std::fmt::Write;
 use std::path::Path;
 use support::{Case, diagnostics};
@@ -24,7 +24,7 @@ fn outcome(case: &Case) -> String {
     if !out.is_empty() {
         out.push('\n');
     }
-    out.push_str(&to_yaml(declared, false));
+    out.push_str(&declared.resolved.to_yaml(false));
     let paths = &declared.bundle_paths;
     if !paths.is_empty() {
         writeln!(out, "\nbundle: {}", paths.iter().map(String::as_str).collect::<Vec<_>>().join(" "))

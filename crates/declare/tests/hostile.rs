@@ -5,7 +5,7 @@
 mod support;
 
 use mainstay_declare::declaration::without_places;
-use mainstay_declare::{MemoryFiles, from_canonical, to_canonical, to_yaml};
+use mainstay_declare::{MemoryFiles, from_canonical, to_canonical};
 use proptest::prelude::*;
 use support::Case;
 
@@ -232,7 +232,7 @@ proptest! {
             let canonical = to_canonical(declared);
             let project = from_canonical(&canonical).unwrap_or_else(|found| panic!("{found:#?}\n{canonical}"));
             prop_assert_eq!(without_places(project), without_places(declared.project.clone()));
-            to_yaml(declared, true);
+            declared.resolved.to_yaml(true);
         }
     }
 }

@@ -9,8 +9,7 @@ use crate::cli::settings::Settings;
 use crate::exit::{Exit, Failure};
 use crate::report;
 use crate::ui::Ui;
-use declare::findings::Findings;
-use declare::{Declared, Input, Invocation};
+use declare::{Declared, Input, Invocation, Resolved};
 use disk::Disk;
 use model::StackId;
 use model::diagnostic::{Diagnostic, Severity};
@@ -18,6 +17,7 @@ use model::project::Project;
 use model::span::Sources;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A declaration without errors.
 pub struct Declaration {
@@ -47,6 +47,8 @@ impl fmt::Debug for Declaration {
 pub struct Loaded {
     /// The declaration; none when there is an error.
     pub declaration: Option<Declaration>,
+    /// What the files say; none when they are wrong whatever engine is asked.
+    pub resolved: Option<Arc<Resolved>>,
     /// All that was found.
     pub diagnostics: Vec<Diagnostic>,
     /// The files, for showing diagnostics.
@@ -72,6 +74,7 @@ fn read<T>(settings: &Settings, read: impl FnOnce(&Input<'_>) -> T) -> Result<(P
         profiles: settings.profiles.iter().cloned().collect(),
         process_env: settings.variables.clone(),
         env_files: if settings.env_files.is_empty() { None } else { Some(paths(&settings.env_files)?) },
+        keeps_layers: true,
     });
     Ok((folder, made))
 }
@@ -87,7 +90,7 @@ pub fn compose(settings: &Settings, ui: &Ui) -> Result<String, Failure> {
             // In a Compose file a dollar sign is written twice.
             Ok(if text.contains('$') { text.replace('$', "$$") } else { text })
         }
-        None => Err(Loaded { declaration: None, diagnostics, sources }
+        None => Err(Loaded { declaration: None, resolved: None, diagnostics, sources }
             .checked(ui, false)
             .expect_err("a project that cannot be shown has an error")),
     }
@@ -96,7 +99,7 @@ pub fn compose(settings: &Settings, ui: &Ui) -> Result<String, Failure> {
 /// Reads the project's files.
 pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
     let (folder, loaded) = read(settings, declare::load)?;
-    let declare::Loaded { declared, diagnostics, sources } = loaded;
+    let declare::Loaded { declared, resolved, diagnostics, sources } = loaded;
     let declaration = declared.map(|declared| Declaration::new(declared, folder, &diagnostics, sources.clone()));
     if let (Some(typed), Some(declaration)) = (&settings.project, &declaration)
         && typed != declaration.stack.project.as_str()
@@ -108,7 +111,7 @@ pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
         ))
         .help("leave `--project` out, or change into the other project's folder"));
     }
-    Ok(Loaded { declaration, diagnostics, sources })
+    Ok(Loaded { declaration, resolved, diagnostics, sources })
 }
 
 impl Declaration {
@@ -130,20 +133,6 @@ impl Declaration {
     /// The form that travels in the bundle. Holds secrets.
     pub fn to_canonical(&self) -> String {
         declare::to_canonical(&self.declared)
-    }
-
-    /// The form for people.
-    pub fn to_yaml(&self, reveal: bool) -> String {
-        declare::to_yaml(&self.declared, reveal)
-    }
-
-    /// The form for people, as JSON.
-    pub fn to_json(&self, reveal: bool) -> String {
-        let (mut sources, mut found) = (Sources::default(), Findings::default());
-        let yaml = self.to_yaml(reveal);
-        let file = sources.add("config", yaml.as_str());
-        let tree = declare::syntax::build::parse(file, &yaml, &mut found);
-        declare::syntax::emit::json(&tree.expect("what `declare` writes it can read"))
     }
 
     /// Where a service was written: file and line.

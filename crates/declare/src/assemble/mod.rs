@@ -120,7 +120,7 @@ pub fn project(
     ] {
         references.extend(names.into_iter().map(|(name, at)| Reference { kind, name: name.clone(), at }));
     }
-    let engine = policy.engine;
+    let engine = policy.engine.as_ref().map(|engine| engine.value);
     Assembled { project: Project { name, environment, engine, services, networks, volumes, routes }, references }
 }
 

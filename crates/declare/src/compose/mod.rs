@@ -61,6 +61,9 @@ impl Loader<'_> {
             let way: Vec<String> = place.way.iter().cloned().chain([path.clone()]).collect();
             self.include(&mut tree, Place { way: &way, ..place });
             self.extend(&mut tree, &path, place);
+            if self.keeps_layers {
+                self.layers.compose.push(tree.clone());
+            }
             merged = Some(match merged {
                 Some(base) => merge::merge(base, tree),
                 None => {

@@ -1,7 +1,7 @@
 //! What we say about every key: one table per file format, and the check that holds a tree against it.
 //!
 //! A key of the Compose Specification that is in no row fails a test, so nothing is ignored in silence.
-//! The rows are in [`compose`] and [`policy`].
+//! The rows are in [`compose`], with a column per engine, and in [`policy`].
 
 pub mod compose;
 pub mod policy;
@@ -16,8 +16,10 @@ use std::collections::BTreeMap;
 pub enum Standing {
     /// It means what the specification says.
     Honoured,
-    /// Judged with all below it where the rest of the service is known.
-    Elsewhere,
+    /// It means what the specification says, within the limits that the text says; a value beyond them is refused.
+    Within(&'static str),
+    /// Judged with all below it where the rest of the service is known; the text says how.
+    Elsewhere(&'static str),
     /// Its purpose is reached in another way, which the text says.
     Emulated(&'static str),
     /// Not supported yet; without it the same runs, so it is a warning. The text says what follows.
@@ -26,6 +28,18 @@ pub enum Standing {
     NotYet(&'static str),
     /// Never supported: the reason and the cure.
     Refused(&'static str, &'static str),
+}
+
+impl Standing {
+    /// Whether the keys below are judged one by one.
+    fn goes_on(self) -> bool {
+        matches!(self, Self::Honoured | Self::Within(_))
+    }
+
+    /// Whether what runs depends on it.
+    fn has_effect(self) -> bool {
+        matches!(self, Self::Honoured | Self::Within(_) | Self::Elsewhere(_) | Self::Emulated(_))
+    }
 }
 
 /// One row: a path of keys, where `*` is any name and `[]` an item of a list.
@@ -40,7 +54,7 @@ pub struct Table {
 
 impl Table {
     /// The tree of these rows.
-    pub fn new(rows: &[Row]) -> Self {
+    pub fn new(rows: impl IntoIterator<Item = Row>) -> Self {
         let mut root = Table::default();
         for (path, standing) in rows {
             let mut at = &mut root;
@@ -51,7 +65,7 @@ impl Table {
                     at = at.below.entry("[]").or_default();
                 }
             }
-            at.standing = Some(*standing);
+            at.standing = Some(standing);
         }
         root
     }
@@ -60,7 +74,7 @@ impl Table {
     pub fn standing(&self, path: &str) -> Option<Standing> {
         let mut at = self;
         for part in path.replace("[]", ".[]").split('.') {
-            if let Some(standing) = at.standing.filter(|s| !matches!(s, Standing::Honoured)) {
+            if let Some(standing) = at.standing.filter(|standing| !standing.goes_on()) {
                 return Some(standing);
             }
             at = at.child(part)?;
@@ -109,8 +123,8 @@ impl Table {
         };
         let span = entry.key_span;
         match row.standing {
-            Some(Standing::Elsewhere) => {}
-            Some(standing) if !matches!(standing, Standing::Honoured) => {
+            Some(Standing::Elsewhere(_)) => {}
+            Some(standing) if !standing.goes_on() => {
                 if !is_off(&entry.value) {
                     found.push(said(key, standing).at(span, ""));
                 }
@@ -131,10 +145,7 @@ impl Table {
                 map.entries.retain_mut(|entry| {
                     let Some(row) = self.child(&entry.key) else { return false };
                     row.prune(&mut entry.value);
-                    matches!(
-                        row.standing,
-                        None | Some(Standing::Honoured | Standing::Elsewhere | Standing::Emulated(_))
-                    )
+                    row.standing.is_none_or(Standing::has_effect)
                 });
             }
             _ => {}
@@ -144,7 +155,9 @@ impl Table {
 
 fn said(key: &str, standing: Standing) -> model::Diagnostic {
     match standing {
-        Standing::Honoured | Standing::Elsewhere => note(codes::EMULATED, format!("`{key}` is honoured")),
+        Standing::Honoured | Standing::Within(_) | Standing::Elsewhere(_) => {
+            note(codes::EMULATED, format!("`{key}` is honoured"))
+        }
         Standing::Emulated(how) => note(codes::EMULATED, format!("`{key}` works differently: {how}")),
         Standing::Harmless(what) => warning(codes::IGNORED, format!("`{key}` has no effect: {what}"))
             .help("remove it, or keep it for other tools"),

@@ -5,7 +5,7 @@ use super::{Row, Table};
 use std::sync::LazyLock;
 
 /// The table.
-pub static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(ROWS));
+pub static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(ROWS.iter().copied()));
 
 const LATER: &str = "remove it until then";
 

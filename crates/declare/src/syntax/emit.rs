@@ -85,6 +85,17 @@ pub fn yaml(node: &Node) -> String {
     out
 }
 
+/// The tree on one line: a scalar as YAML, all else as JSON.
+pub fn line(node: &Node) -> String {
+    let mut out = String::new();
+    if is_leaf(node) {
+        yaml_leaf(node, &mut out);
+        return out;
+    }
+    json_node(node, 0, &mut out);
+    out.split('\n').map(str::trim_start).collect::<Vec<_>>().join(" ")
+}
+
 /// A text as a word of YAML, in quotes where it would be read as something else.
 pub fn word(text: &str) -> String {
     let mut out = String::new();

@@ -52,6 +52,7 @@ impl Case {
             profiles: self.profiles.clone(),
             process_env: self.process_env.clone(),
             env_files: None,
+            keeps_layers: true,
         })
     }
 }

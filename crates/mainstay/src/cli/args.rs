@@ -150,8 +150,11 @@ pub struct Config {
     /// Show values instead of masking them
     #[arg(long)]
     pub reveal: bool,
+    /// Show where the values at and below a key come from, for example `services.api` [default: all]
+    #[arg(long, value_name = "KEY", num_args = 0..=1, default_missing_value = "")]
+    pub explain: Option<String>,
     /// Show the Compose part alone, as `docker compose config --format json` does
-    #[arg(long, requires = "reveal")]
+    #[arg(long, requires = "reveal", conflicts_with = "explain")]
     pub compose: bool,
 }
 

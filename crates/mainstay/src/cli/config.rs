@@ -1,26 +1,168 @@
-//! `mainstay config`: the project as it was understood.
+//! `mainstay config`: the project as it was understood, whatever engine it is for, and which file set what.
 
 use super::Context;
 use super::args::Config;
+use crate::declaration::{self, Loaded};
 use crate::exit::{Exit, Failure};
+use crate::report;
+use crate::ui::paint::Tone;
+use declare::provenance::{self, How, Provenance, VariableOrigin};
+use declare::{Resolved, syntax};
+use model::span::{Sources, Span};
+use serde::Serialize;
 
 pub fn run(args: &Config, cx: &Context) -> Result<Exit, Failure> {
     if args.compose {
         cx.ui.data(crate::declaration::compose(&cx.settings, &cx.ui)?.trim_end());
         return Ok(Exit::Done);
     }
-    let declaration = cx.declaration()?;
-    if cx.ui.json {
-        cx.ui.data(declaration.to_json(args.reveal).trim_end());
-    } else {
-        cx.ui.data(declaration.to_yaml(args.reveal).trim_end());
+    let loaded = declaration::load(&cx.settings)?;
+    let Some(resolved) = loaded.resolved.clone() else {
+        return loaded.checked(&cx.ui, cx.ui.verbose).map(|_| Exit::Done);
+    };
+    match &args.explain {
+        Some(key) => explain(&resolved, &loaded.sources, key, args.reveal, cx)?,
+        None if cx.ui.json => cx.ui.data(as_json(&resolved.to_yaml(args.reveal)).trim_end()),
+        None => cx.ui.data(resolved.to_yaml(args.reveal).trim_end()),
     }
     let settings = &cx.settings;
     cx.ui.detail(format!("folder       {} (from {})", settings.directory.value.display(), settings.directory.origin));
-    cx.ui.detail(format!("environment  {} (from {})", declaration.stack.environment, settings.environment.origin));
+    cx.ui.detail(format!("environment  {} (from {})", resolved.environment, settings.environment.origin));
     cx.ui.detail(format!("socket       {} (from {})", settings.socket.value.display(), settings.socket.origin));
+    judge(&loaded, cx);
     if !args.reveal {
         cx.ui.next("values are masked; `mainstay config --reveal` shows them");
     }
     Ok(Exit::Done)
+}
+
+/// That the files can be read does not mean that they can be run.
+fn judge(loaded: &Loaded, cx: &Context) {
+    if loaded.declaration.is_none()
+        && let Some(tally) = report::tally(&cx.ui, &loaded.diagnostics)
+    {
+        cx.ui.warn(format!("this cannot be run as it is: {tally}; `mainstay validate` shows them"));
+    }
+}
+
+fn as_json(yaml: &str) -> String {
+    let (mut sources, mut found) = (Sources::default(), declare::findings::Findings::default());
+    let file = sources.add("config", yaml);
+    let tree = syntax::build::parse(file, yaml, &mut found);
+    syntax::emit::json(&tree.expect("what `declare` writes it can read"))
+}
+
+/// A value and where it comes from, for programs.
+#[derive(Serialize)]
+struct Explained<'a> {
+    key: &'a str,
+    value: &'a str,
+    /// `written`, or `implied` by what stands there.
+    how: &'static str,
+    at: Place,
+    /// What it replaced, the nearest first.
+    before: Vec<Before<'a>>,
+    variables: Vec<Variable<'a>>,
+}
+
+#[derive(Serialize)]
+struct Place {
+    file: String,
+    line: usize,
+    column: usize,
+}
+
+#[derive(Serialize)]
+struct Before<'a> {
+    value: &'a str,
+    at: Place,
+}
+
+#[derive(Serialize)]
+struct Variable<'a> {
+    name: &'a str,
+    /// `file`, `environment` of the command, `built-in`, or `unset`.
+    origin: &'static str,
+    at: Option<Place>,
+}
+
+fn explain(resolved: &Resolved, sources: &Sources, key: &str, reveal: bool, cx: &Context) -> Result<(), Failure> {
+    let all = provenance::explain(resolved, sources, key, reveal).map_err(|missing| {
+        let help = match missing.nearest {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => "`mainstay config` shows all keys".to_owned(),
+        };
+        Failure::usage(format!("nothing is set at `{key}`")).help(help)
+    })?;
+    if cx.ui.json {
+        cx.ui.json(&all.iter().map(|one| explained(one, sources)).collect::<Vec<_>>());
+        return Ok(());
+    }
+    let paint = cx.ui.out;
+    let shown = |span: Span| {
+        let (line, column) = sources.position(span);
+        format!("{}:{line}:{column}", sources.get(span.file).name)
+    };
+    let mut table = crate::ui::table::Table::new(["KEY", "VALUE", "SET IN"]);
+    for one in &all {
+        let place = match one.how {
+            How::Written(span) => shown(span),
+            How::Implied(span) => paint.tone(Tone::Dim, &format!("follows from {}", shown(span))),
+        };
+        table.row([one.key.clone(), short(&one.value), place]);
+        for (span, value) in &one.before {
+            let cells =
+                [format!("  instead of {}", short(value)), shown(*span)].map(|cell| paint.tone(Tone::Dim, &cell));
+            table.row([String::new()].into_iter().chain(cells));
+        }
+        for (name, origin) in &one.variables {
+            let origin = match origin {
+                VariableOrigin::Process => "the environment of this command".to_owned(),
+                VariableOrigin::File(span) => shown(*span),
+                VariableOrigin::BuiltIn => "Mainstay itself".to_owned(),
+                VariableOrigin::Unset => "not set".to_owned(),
+            };
+            let cells = [format!("  with ${name}"), origin].map(|cell| paint.tone(Tone::Dim, &cell));
+            table.row([String::new()].into_iter().chain(cells));
+        }
+    }
+    cx.ui.data(table.lines(paint).join("\n"));
+    Ok(())
+}
+
+/// Enough of a value to know it by.
+fn short(value: &str) -> String {
+    const MOST: usize = 60;
+    match value.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &value[..at]),
+        None => value.to_owned(),
+    }
+}
+
+fn explained<'a>(one: &'a Provenance, sources: &Sources) -> Explained<'a> {
+    let place = |span: Span| {
+        let (line, column) = sources.position(span);
+        Place { file: sources.get(span.file).name.to_string(), line, column }
+    };
+    let (how, span) = match one.how {
+        How::Written(span) => ("written", span),
+        How::Implied(span) => ("implied", span),
+    };
+    let variable = |(name, origin): &'a (String, VariableOrigin)| {
+        let (origin, at) = match origin {
+            VariableOrigin::Process => ("environment", None),
+            VariableOrigin::File(span) => ("file", Some(place(*span))),
+            VariableOrigin::BuiltIn => ("built-in", None),
+            VariableOrigin::Unset => ("unset", None),
+        };
+        Variable { name, origin, at }
+    };
+    Explained {
+        key: &one.key,
+        value: &one.value,
+        how,
+        at: place(span),
+        before: one.before.iter().map(|(span, value)| Before { value, at: place(*span) }).collect(),
+        variables: one.variables.iter().map(variable).collect(),
+    }
 }
