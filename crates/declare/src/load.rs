@@ -208,6 +208,10 @@ impl Loader<'_> {
         let environment = self.environment(input, &policy)?;
         keys::policy::TABLE.check(&policy, &mut self.found);
         policy::check_others(&policy, environment.as_str(), &mut self.found);
+        if self.keeps_layers {
+            let over = policy::overlay(&policy, environment.as_str());
+            self.layers.policy = [Some(policy.clone()), over].into_iter().flatten().collect();
+        }
         let variables = policy::choose(&mut policy, environment.as_str());
         self.variables_of(variables, environment.as_str(), input.env_files.as_deref());
         let paths = self.compose_paths(input)?;

@@ -1,6 +1,7 @@
-//! Lays one Compose file over another, by Compose's rules, in long forms.
+//! Lays one Compose file over another, by Compose's rules, in long forms; and what mainstay.yaml says for one environment
+//! over what it says for all.
 //!
-//! Mappings merge key by key, lists are appended, scalars are replaced. Exceptions are in [`rule`]. `!reset` takes
+//! Mappings merge key by key, lists are appended, scalars are replaced. Exceptions are in [`special`]. `!reset` takes
 //! a value back, `!override` replaces it.
 
 use crate::files::clean;
@@ -33,6 +34,33 @@ pub fn under(included: Node, mut over: Node) -> Node {
 pub fn service(mut base: Node, over: Node) -> Node {
     untag(&mut base);
     at(base, over, &mut vec!["services".into(), "".into()])
+}
+
+/// What mainstay.yaml says for one environment over what it says for all; of what excludes each other the later counts.
+pub fn policy(mut base: Node, over: Node) -> Node {
+    const EITHER: &[(&str, &[&[&str]])] = &[
+        ("probes", &[&["http", "port"], &["tcp"], &["command"]]),
+        ("processes", &[&["static", "spa"], &["command", "artifacts", "working_dir"]]),
+    ];
+    fn forget(base: &mut Map, over: &Map, either: &[&[&str]]) {
+        let said = either.iter().find(|keys| keys.iter().any(|key| over.get(key).is_some()));
+        let others = either.iter().filter(|keys| said.is_some_and(|said| said != *keys)).copied().flatten();
+        others.for_each(|key| drop(base.remove(key)));
+        for entry in &mut base.entries {
+            if let (Some(map), Some(over)) = (entry.value.as_map_mut(), over.get(&entry.key).and_then(Node::as_map)) {
+                forget(map, over, either);
+            }
+        }
+    }
+    for (section, either) in EITHER {
+        if let (Some(base), Some(over)) = (
+            base.as_map_mut().and_then(|map| map.get_mut(section)).and_then(Node::as_map_mut),
+            over.as_map().and_then(|map| map.get(section)).and_then(Node::as_map),
+        ) {
+            forget(base, over, either);
+        }
+    }
+    merge(base, over)
 }
 
 /// Takes tags away, which have done their work, and what is to be reset.
@@ -120,6 +148,8 @@ enum Rule {
     Unique(fn(&Node) -> String),
     /// The later list; an item takes what it does not say from one before it with the same identity.
     Refine(fn(&Node) -> String),
+    /// Lists one after the other; an item is laid over one before it with the same identity.
+    Unite(fn(&Node) -> String),
 }
 
 fn rule(path: &[Arc<str>]) -> Rule {
@@ -141,6 +171,9 @@ fn special(path: &[&str]) -> Option<Rule> {
         | ["services", _, "build", "tags"]
         | ["services", _, "networks", _, "aliases" | "link_local_ips"] => Rule::Unique(name),
         ["networks", _, "ipam", "config"] => Rule::Refine(|node| field(node, "subnet")),
+        // Those of mainstay.yaml.
+        ["processes", _, "command" | "build"] | ["probes", _, _, "command"] => Rule::Replace,
+        ["routes"] => Rule::Unite(|node| field(node, "host")),
         _ => return None,
     })
 }
@@ -216,6 +249,15 @@ fn lists(mut items: Vec<Node>, more: Vec<Node>, rule: Rule, path: &mut Vec<Arc<s
                 None => item,
             })
             .collect(),
+        Rule::Unite(identity) => {
+            for item in more {
+                match items.iter().position(|old| identity(old) == identity(&item)) {
+                    Some(place) => items[place] = at(items[place].clone(), item, path),
+                    None => items.push(item),
+                }
+            }
+            items
+        }
         Rule::Deep | Rule::Replace => {
             for item in more {
                 if !items.iter().any(|old| same(old, &item)) {

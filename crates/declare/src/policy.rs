@@ -5,6 +5,8 @@ use crate::assemble::read::Reader;
 use crate::canonical::{self, words};
 use crate::codes;
 use crate::findings::{Findings, error};
+use crate::keys::policy::OVERLAID;
+use crate::merge;
 use crate::syntax::{Entry, Map, Node, Value};
 use model::policy::EngineKind;
 use model::span::{Span, Spanned};
@@ -132,6 +134,9 @@ pub enum Asks {
     Command(Vec<String>),
 }
 
+/// So many other environments are judged with what they lay over: each needs a copy of the whole.
+const MAX_OTHERS: usize = 20;
+
 /// Reads the policy for `environment`.
 pub fn read(root: &Node, environment: &str, found: &mut Findings) -> Policy {
     let mut reader = PolicyReader { read: Reader { found }, groups: BTreeMap::new() };
@@ -172,6 +177,40 @@ pub fn check_others(root: &Node, chosen: &str, found: &mut Findings) {
             variables(node.clone(), reader.read.found);
         }
     }
+    let lays_over = |entry: &&Entry| {
+        let map = entry.value.as_map();
+        &*entry.key != chosen && map.is_some_and(|map| OVERLAID.iter().any(|section| map.get(section).is_some()))
+    };
+    for entry in environments.map_or(&[][..], |map| &map.entries).iter().filter(lays_over).take(MAX_OTHERS) {
+        let mut whole = root.clone();
+        choose(&mut whole, &entry.key);
+        drop_unknown(&mut whole);
+        read(&whole, &entry.key, found);
+    }
+}
+
+/// Takes out what depends on variables, which only the chosen environment has.
+fn drop_unknown(root: &mut Node) {
+    fn asks(node: &Node) -> bool {
+        match &node.value {
+            Value::Scalar(scalar) => scalar.text.contains('$'),
+            Value::List(items) => items.iter().any(asks),
+            Value::Map(map) => map.entries.iter().any(|entry| asks(&entry.value)),
+        }
+    }
+    for section in root.as_map_mut().map_or(&mut [][..], |map| &mut map.entries) {
+        match &mut section.value.value {
+            // A group that is not known must not make those that name it wrong.
+            Value::Map(map) if &*section.key == "artifacts" => {
+                map.entries.iter_mut().filter(|entry| asks(&entry.value)).for_each(|entry| {
+                    entry.value = Node::list(Vec::new(), entry.value.span);
+                });
+            }
+            Value::Map(map) => map.entries.retain(|entry| !asks(&entry.value)),
+            Value::List(items) => items.retain(|item| !asks(item)),
+            Value::Scalar(_) => {}
+        }
+    }
 }
 
 fn drop_expressions(node: &mut Node) {
@@ -189,12 +228,24 @@ fn drop_expressions(node: &mut Node) {
     }
 }
 
-/// Takes all environments but `environment` out, and gives the variables of that one.
+/// Takes all environments but `environment` out, lays what that one says over what is said for all, and gives its
+/// variables.
 pub fn choose(root: &mut Node, environment: &str) -> Option<Node> {
     let environments = root.as_map_mut()?.get_mut("environments")?.as_map_mut()?;
     environments.entries.retain(|entry| &*entry.key == environment);
     let chosen = environments.entries.first_mut()?.value.as_map_mut()?;
-    chosen.remove("variables").map(|entry| entry.value)
+    let variables = chosen.remove("variables").map(|entry| entry.value);
+    let over = Map { entries: OVERLAID.iter().filter_map(|section| chosen.remove(section)).collect() };
+    let span = root.span;
+    let base = std::mem::replace(root, Node::null(span));
+    *root = merge::policy(base, Node::map(over, span));
+    variables
+}
+
+/// What one environment lays over what is said for all.
+pub fn overlay(root: &Node, environment: &str) -> Option<Node> {
+    let environments = root.as_map()?.get("environments")?.as_map()?;
+    environments.get(environment).filter(|node| node.as_map().is_some()).cloned()
 }
 
 /// The entries of `variables`: a mapping, or a list of `NAME=value`. Nothing is expanded yet.
