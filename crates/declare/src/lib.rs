@@ -23,6 +23,7 @@ pub mod provenance;
 pub mod reference;
 mod resolve;
 mod resolved;
+pub mod schema;
 pub mod shape;
 pub mod syntax;
 pub mod variables;

@@ -11,10 +11,14 @@ use std::sync::LazyLock;
 pub const ENGINES: [EngineKind; 1] = [EngineKind::Process];
 
 /// One key and what each of [`ENGINES`] makes of it.
-type Row = (&'static str, [Standing; ENGINES.len()]);
+pub type Row = (&'static str, [Standing; ENGINES.len()]);
+
+/// All rows, each behind the one it lies in; what is below a key that is not honoured needs none.
+pub fn rows() -> impl Iterator<Item = &'static Row> {
+    [TOP, SERVICE, DEPLOY, MOUNTS, OBJECTS].into_iter().flatten()
+}
 
 static TABLES: LazyLock<[Table; ENGINES.len()]> = LazyLock::new(|| {
-    let rows = || [TOP, SERVICE, DEPLOY, MOUNTS, OBJECTS].into_iter().flatten();
     std::array::from_fn(|column| Table::new(rows().map(|(path, standings)| (*path, standings[column]))))
 });
 
@@ -31,7 +35,7 @@ const ROLLOUT: &str = "a release watches readiness instead";
 const TOP: &[Row] = &[
     ("version", [Harmless("the specification made it obsolete")]),
     ("name", [Honoured]),
-    ("include", [Elsewhere("the files are put together before an engine is asked")]),
+    ("include", [Elsewhere("honoured: files are put together before an engine is asked")]),
     ("jobs", [NotYet("declare it under `services` with `deploy.mode: replicated-job`")]),
     ("models", [NotYet("run the model as a service of its own")]),
     ("services", [Honoured]),
@@ -49,7 +53,7 @@ const SERVICE: &[Row] = &[
     (
         "services.*.build",
         [Elsewhere(
-            "no image is built: `processes.<service>` of mainstay.yaml stands in, else nothing runs as the service",
+            "not supported yet: `processes.<service>` of mainstay.yaml stands in; without it a warning, and nothing runs as the service",
         )],
     ),
     ("services.*.cap_add", [Honoured]),
@@ -96,7 +100,7 @@ const SERVICE: &[Row] = &[
     ("services.*.env_file[].required", [Honoured]),
     ("services.*.environment", [Honoured]),
     ("services.*.expose", [Honoured]),
-    ("services.*.extends", [Elsewhere("the services are put together before an engine is asked")]),
+    ("services.*.extends", [Elsewhere("honoured: services are put together before an engine is asked")]),
     ("services.*.external_links", [NotYet("put both into one project, or publish a port")]),
     ("services.*.extra_hosts", [Within("addresses; `host-gateway` is refused")]),
     ("services.*.gpus", [NotYet("remove it; devices cannot be passed to a replica yet")]),
@@ -324,7 +328,7 @@ mod tests {
     fn every_row_is_a_key_of_the_specification() {
         let paths: std::collections::BTreeSet<&str> =
             include_str!("../../tests/data/compose-keys.txt").lines().collect();
-        for (path, _) in [TOP, SERVICE, DEPLOY, MOUNTS, OBJECTS].concat() {
+        for (path, _) in rows() {
             // Rows of names that the user chooses are ours.
             assert!(path.ends_with(".*") || paths.contains(path), "`{path}` is no key of the specification");
         }

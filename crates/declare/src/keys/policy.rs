@@ -119,7 +119,7 @@ pub static TABLE: LazyLock<Table> = LazyLock::new(|| {
 
 /// The key at a path of names, whatever the user has called things.
 pub fn about(path: &str) -> Option<&'static Key> {
-    let path = SAME.iter().fold(path.to_owned(), |path, (from, to)| {
+    let path = SAME.iter().rev().fold(path.to_owned(), |path, (from, to)| {
         let n = from.split('.').count();
         let parts: Vec<&str> = path.splitn(n + 1, '.').collect();
         let fits = parts.len() >= n && from.split('.').zip(&parts).all(|(key, part)| key == "*" || key == bare(part));

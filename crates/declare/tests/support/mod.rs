@@ -77,3 +77,13 @@ pub fn diagnostics(loaded: &Loaded) -> String {
     }
     out
 }
+
+/// Holds a page of `docs` that is written from a table against that table; `UPDATE_EXPECT=1` writes it.
+pub fn same_as_page(name: &str, wanted: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, wanted).expect("writable");
+    }
+    let there = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == wanted, "docs/{name} is not what the table says: run with UPDATE_EXPECT=1");
+}
