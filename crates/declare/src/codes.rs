@@ -56,6 +56,11 @@ codes! {
     HEALTHCHECK = "MS0046", "a health check that cannot be read";
     USER = "MS0047", "a user that is no number";
     NO_SUCH_PATH = "MS0048", "a mounted path that does not exist";
+    FLOATING = "MS0050", "an image without a fixed version";
+    UNPROBED = "MS0051", "traffic without a health check";
+    EXPOSED = "MS0052", "a data store that the network can reach";
+    PLAIN_SECRET = "MS0053", "a secret that stands in a file";
+    NOT_RESTARTED = "MS0054", "a service that is not started again";
     REFERENCE = "MS0060", "a name that refers to nothing";
     CYCLE = "MS0061", "things that lead back to themselves";
     PORT_TWICE = "MS0062", "a port that is published twice";
@@ -74,6 +79,9 @@ codes! {
     PROJECT_NAME = "MS0084", "a project name that cannot be used";
     DECLARATION = "MS0090", "a bundle's declaration that cannot be read";
 }
+
+/// Codes of what works and will hurt: advice, which is worth its place in `validate` and in the way elsewhere.
+pub const ADVICE: &[Code] = &[FLOATING, UNPROBED, EXPOSED, PLAIN_SECRET, NOT_RESTARTED];
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "the test looks at the pages that people read")]

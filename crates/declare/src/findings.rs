@@ -96,6 +96,20 @@ impl Findings {
     }
 }
 
+/// Places shown for one finding; more would hide the message.
+const MAX_LABELS: usize = 4;
+
+/// The finding at all these places, of which only the first ones are shown.
+pub fn with_places(diagnostic: Diagnostic, places: &[Span]) -> Diagnostic {
+    let shown = places.iter().take(MAX_LABELS).fold(diagnostic, |d, span| d.at(*span, ""));
+    let more = places.len().saturating_sub(MAX_LABELS);
+    if more == 0 {
+        return shown;
+    }
+    let message = format!("{} ({more} more places)", shown.message);
+    Diagnostic { message, ..shown }
+}
+
 /// An error with a code of the table.
 pub fn error(code: Code, message: impl Into<String>) -> Diagnostic {
     Diagnostic::error(code.number, message)

@@ -4,6 +4,7 @@
 //! clock: files come through [`Files`], variables as an argument. Problems are values, all of one run together.
 //! Start with [`load`]; the stages are named there. What a bundle carries is in [`declaration`].
 
+mod advice;
 pub mod assemble;
 pub mod canonical;
 pub mod codes;
@@ -16,6 +17,7 @@ pub mod files;
 pub mod findings;
 pub mod interpolate;
 pub mod keys;
+pub mod layout;
 mod load;
 pub mod merge;
 pub mod policy;
@@ -25,6 +27,7 @@ mod resolve;
 mod resolved;
 pub mod schema;
 pub mod shape;
+pub mod survey;
 pub mod syntax;
 pub mod variables;
 

@@ -14,7 +14,7 @@ use crate::resolved::{Layers, Resolved};
 use crate::syntax::build::{self, MAX_FILE_BYTES};
 use crate::syntax::{Map, Node};
 use crate::variables::{Origin, Variables};
-use crate::{assemble, codes, compose, consistency, export, keys, policy, resolve};
+use crate::{advice, assemble, codes, compose, consistency, export, keys, policy, resolve};
 use model::diagnostic::Diagnostic;
 use model::name::{EnvironmentName, ProjectName};
 use model::policy::EngineKind;
@@ -188,6 +188,7 @@ impl Loader<'_> {
         let (name, environment) = (resolved.name.clone(), resolved.environment.clone());
         let assembled = assemble::project(&resolved.compose, rules, name, environment, &mut self.found);
         consistency::check(&assembled, &resolved.compose, &mut self.found);
+        advice::advise(&assembled.project, &resolved.compose, &resolved.expanded, &self.private, &mut self.found);
         Declared::new(assembled.project, Build::of_policy(rules), Arc::clone(resolved))
     }
 

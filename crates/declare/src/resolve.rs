@@ -226,6 +226,7 @@ impl Resolver<'_, '_> {
                                 continue;
                             };
                             entry.value = Node::text(value, entry.key_span);
+                            self.loader.expanded.insert(entry.key_span);
                         }
                         merged.insert(key, Some(entry));
                     }

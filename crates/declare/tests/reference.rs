@@ -8,6 +8,8 @@
 
 #[path = "support/corpus.rs"]
 mod corpus;
+#[path = "support/generate.rs"]
+mod generate;
 
 use mainstay_declare::MemoryFiles;
 use mainstay_declare::reference::{Request, json};
@@ -287,4 +289,39 @@ fn both_say_the_same() {
     }
     assert!(n_wrong == 0, "{n_wrong} of {n} cases differ:\n{report}");
     assert!(n > 0, "no case was found");
+}
+
+/// Files that are made up; `FUZZ_FROM` and `FUZZ_CASES` make up others and more, `FUZZ_KEEP` names a folder for them.
+#[test]
+fn both_say_the_same_of_files_that_are_made_up() {
+    let Some(program) = program() else { return };
+    let number = |name: &str, otherwise: u64| {
+        let text = std::env::var(name).ok();
+        text.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+    };
+    let (from, n) = (number("FUZZ_FROM", 1), number("FUZZ_CASES", 150));
+    let (mut n_taken, mut n_wrong, mut report) = (0, 0, String::new());
+    for seed in from..from + n {
+        let files = generate::files(seed);
+        if let Some(folder) = std::env::var_os("FUZZ_KEEP") {
+            let folder = Path::new(&folder).join(seed.to_string());
+            std::fs::create_dir_all(&folder).expect("writable");
+            files.iter().for_each(|(path, text)| std::fs::write(folder.join(path), text).expect("writable"));
+        }
+        let mut args = vec!["-f".to_owned(), "compose.yaml".into()];
+        if files.iter().any(|(path, _)| path == "over.yaml") {
+            args.extend(["-f".into(), "over.yaml".into()]);
+        }
+        let text = files.iter().map(|(path, text)| format!("--- {path}\n{text}")).collect();
+        let case = Case { name: format!("seed {seed}"), args, files, text, dir: ".".into(), ..Case::default() };
+        let theirs = reference(&program, &case);
+        n_taken += u64::from(theirs.is_some());
+        if let Some(difference) = judge(&ours(&case), &theirs) {
+            n_wrong += 1;
+            writeln!(report, "{}: {difference}", case.name).expect("text takes text");
+        }
+    }
+    assert!(n_wrong == 0, "{n_wrong} of {n} files differ:\n{report}");
+    // Files that both refuse for the same typing error would show little.
+    assert!(n_taken * 4 > n, "the reference takes {n_taken} of {n}");
 }

@@ -12,6 +12,7 @@ mod down;
 mod events;
 mod exec;
 mod explain;
+mod fmt;
 mod health;
 mod init;
 mod logs;
@@ -156,7 +157,12 @@ pub fn parse() -> Cli {
 pub async fn run(command: Command, cx: &Context) -> Result<Exit, Failure> {
     match command {
         Command::Init(args) => init::run(&args, cx),
-        Command::Validate => validate::run(cx),
+        Command::Validate(args) => validate::run(&args, cx),
+        Command::Fmt(args) => fmt::run(&args, cx),
+        Command::Schema => {
+            cx.ui.data(format!("{:#}", declare::schema::policy()));
+            Ok(Exit::Done)
+        }
         Command::Config(args) => config::run(&args, cx),
         Command::Plan(args) => plan::run(&args, cx).await,
         Command::Up(args) => up::run(&args, cx).await,

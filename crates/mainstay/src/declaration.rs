@@ -150,7 +150,13 @@ impl Declaration {
 impl Loaded {
     /// The declaration; what is wrong with it is shown first.
     pub fn checked(self, ui: &Ui, all: bool) -> Result<Declaration, Failure> {
-        report::show(ui, &self.diagnostics, &self.sources, all);
+        let pressing = report::pressing(&self.diagnostics);
+        report::show(ui, if all { &self.diagnostics } else { &pressing }, &self.sources, all);
+        let advice = self.diagnostics.len() - pressing.len();
+        if advice > 0 && !all && self.declaration.is_some() {
+            let pieces = if advice == 1 { "1 piece".to_owned() } else { format!("{advice} pieces") };
+            ui.detail(format!("{pieces} of advice: see `mainstay validate`"));
+        }
         self.declaration.ok_or_else(|| {
             let tally = report::tally(ui, &self.diagnostics).unwrap_or_default();
             let code = self.diagnostics.iter().find(|diagnostic| diagnostic.is_error()).map_or("", |error| error.code);

@@ -1,7 +1,10 @@
 //! Diagnostics as people and programs read them: every problem with its place, its cure and its code.
 
+pub mod sarif;
+
 use crate::ui::Ui;
 use crate::ui::paint::Tone;
+use declare::codes::ADVICE;
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceSpan, ThemeCharacters, ThemeStyles,
 };
@@ -28,6 +31,12 @@ pub fn show(ui: &Ui, diagnostics: &[Diagnostic], sources: &Sources, all: bool) {
         ui.say(text.trim_end());
         ui.say("");
     }
+}
+
+/// Diagnostics without advice, which waits until it is asked for.
+pub fn pressing(diagnostics: &[Diagnostic]) -> Vec<Diagnostic> {
+    let is_advice = |diagnostic: &&Diagnostic| ADVICE.iter().any(|code| code.number == diagnostic.code);
+    diagnostics.iter().filter(|diagnostic| !is_advice(diagnostic)).cloned().collect()
 }
 
 /// Counts in words: `2 errors, 1 warning`.

@@ -4,7 +4,7 @@
 //! same project on another machine. References are collected here and judged in [`crate::consistency`].
 
 mod command;
-mod datastore;
+pub(crate) mod datastore;
 mod files;
 pub use files::to_hex;
 mod mounts;

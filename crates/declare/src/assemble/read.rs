@@ -171,7 +171,12 @@ impl Reader<'_> {
             return Some(crate::files::absolute("/", &text));
         }
         let message = format!("`{key}` must be an absolute path, not `{text}`");
-        self.wrong(codes::VALUE, node, message, format!("write `/{}`", text.trim_start_matches("./")));
+        let is_drive = text.as_bytes().get(1) == Some(&b':');
+        let help = match is_drive {
+            true => "a name of one letter before `:` is read as a drive of Windows: give it a longer name".to_owned(),
+            false => format!("write `/{}`", text.trim_start_matches("./")),
+        };
+        self.wrong(codes::VALUE, node, message, help);
         None
     }
 }

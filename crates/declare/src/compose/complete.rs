@@ -109,8 +109,10 @@ fn workload(service: &mut Map, span: Span) {
         default(secret, "target", || Node::text(format!("/run/secrets/{source}"), span));
     }
     for mount in items(service.get_mut("volumes")) {
-        if let Some(target) = word(mount, "target") {
-            mount.set("target", Node::text(clean(&target), span));
+        if let Some(target) = mount.get_mut("target")
+            && let Some(scalar) = target.as_scalar()
+        {
+            *target = Node::text(clean(&scalar.text), target.span);
         }
     }
     let reserved = ["deploy", "resources", "reservations"]

@@ -6,7 +6,7 @@
 pub mod template;
 
 use crate::codes;
-use crate::findings::{Findings, error, warning};
+use crate::findings::{Findings, error, warning, with_places};
 use crate::syntax::{Node, Scalar, Style, Tag, Value};
 use crate::variables::Variables;
 use model::span::{Sources, Span};
@@ -15,9 +15,6 @@ use template::Problem;
 
 /// More text from variables than this is refused: a long value used a million times would fill the memory.
 pub(crate) const MAX_EXPANDED_BYTES: usize = 64 << 20;
-
-/// Places shown for one variable; more would hide the message.
-const MAX_LABELS: usize = 4;
 
 /// Puts variables into trees and collects what is missing across all of them.
 pub struct Interpolation<'a> {
@@ -126,16 +123,6 @@ impl<'a> Interpolation<'a> {
         }
         expanded
     }
-}
-
-fn with_places(diagnostic: model::Diagnostic, places: &[Span]) -> model::Diagnostic {
-    let shown = places.iter().take(MAX_LABELS).fold(diagnostic, |d, span| d.at(*span, ""));
-    let more = places.len().saturating_sub(MAX_LABELS);
-    if more == 0 {
-        return shown;
-    }
-    let message = format!("{} ({more} more places)", shown.message);
-    model::Diagnostic { message, ..shown }
 }
 
 /// The place of a byte of a scalar's text, if the text stands in the file as it is; else the whole scalar.

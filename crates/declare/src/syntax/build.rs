@@ -6,8 +6,8 @@
 use super::{Entry, Map, Node, Scalar, Style, Tag, Value};
 use crate::codes;
 use crate::findings::{Findings, error, warning};
+use libyaml_safer::{Error, Event, EventData, Mark, Parser, ScalarStyle};
 use model::span::{FileId, Span};
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -52,7 +52,6 @@ pub fn documents(file: FileId, text: &str, found: &mut Findings) -> Option<Vec<N
     let builder = Builder {
         file,
         text,
-        offsets: Offsets::new(text),
         found,
         open: Vec::new(),
         anchors: HashMap::new(),
@@ -63,30 +62,6 @@ pub fn documents(file: FileId, text: &str, found: &mut Findings) -> Option<Vec<N
         done: Vec::new(),
     };
     builder.run()
-}
-
-/// From the parser's character indexes to byte offsets.
-struct Offsets {
-    /// Byte offset of every 64th character; empty when bytes and characters agree.
-    marks: Vec<u32>,
-}
-
-impl Offsets {
-    fn new(text: &str) -> Self {
-        if text.is_ascii() {
-            return Self { marks: Vec::new() };
-        }
-        Self { marks: text.char_indices().step_by(64).map(|(at, _)| at as u32).collect() }
-    }
-
-    fn byte(&self, text: &str, index: usize) -> u32 {
-        let Some(&start) = self.marks.get(index / 64) else {
-            let end = text.len();
-            return (if self.marks.is_empty() { index.min(end) } else { end }) as u32;
-        };
-        let rest = &text[start as usize..];
-        start + rest.char_indices().nth(index % 64).map_or(rest.len(), |(at, _)| at) as u32
-    }
 }
 
 /// What a subtree costs when an alias copies it.
@@ -107,8 +82,8 @@ impl Size {
 
 struct Open {
     kind: OpenKind,
-    start: Marker,
-    anchor: usize,
+    start: Mark,
+    anchor: Option<String>,
     tag: Tag,
     size: Size,
 }
@@ -137,10 +112,10 @@ enum Key {
 struct Builder<'a> {
     file: FileId,
     text: &'a str,
-    offsets: Offsets,
     found: &'a mut Findings,
     open: Vec<Open>,
-    anchors: HashMap<usize, (Node, Size)>,
+    /// The values that have a name; none for one that is not whole yet.
+    anchors: HashMap<String, Option<(Node, Size)>>,
     /// What was copied so far: anchored values when they are kept, and once more for each alias.
     aliased: Size,
     /// How many values were read.
@@ -157,34 +132,37 @@ struct Stop;
 
 impl<'a> Builder<'a> {
     fn run(mut self) -> Option<Vec<Node>> {
-        let mut parser = Parser::new_from_str(self.text);
-        while let Some(event) = parser.next_event() {
-            let (event, span) = match event {
+        let mut input = self.text.as_bytes();
+        let mut parser = Parser::new();
+        parser.set_input_string(&mut input);
+        loop {
+            let Event { data, start_mark, end_mark, .. } = match parser.parse() {
                 Ok(event) => event,
-                Err(scan) => {
-                    self.scan_error(&scan);
+                Err(error) => {
+                    self.scan_error(&error);
                     return None;
                 }
             };
-            if let Event::DocumentStart(_) = event {
-                self.done.extend(self.root.take());
-            }
-            if self.event(event, span).is_err() {
-                return None;
+            match data {
+                EventData::StreamEnd => break,
+                EventData::DocumentStart { .. } => {
+                    self.done.extend(self.root.take());
+                }
+                data => self.event(data, start_mark, end_mark).ok()?,
             }
         }
         self.done.extend(self.root);
         Some(self.done)
     }
 
-    fn span(&self, start: Marker, end: Marker) -> Span {
-        let start = self.offsets.byte(self.text, start.index());
-        let end = self.offsets.byte(self.text, end.index()).max(start);
-        Span { file: self.file, start, end }
+    fn span(&self, start: Mark, end: Mark) -> Span {
+        let byte = |mark: Mark| (mark.index as usize).min(self.text.len()) as u32;
+        let start = byte(start);
+        Span { file: self.file, start, end: byte(end).max(start) }
     }
 
     /// A collection is shown by its first line: its whole would hide the message.
-    fn first_line(&self, start: Marker, end: Marker) -> Span {
+    fn first_line(&self, start: Mark, end: Mark) -> Span {
         let mut span = self.span(start, end);
         let text = &self.text[span.start as usize..span.end as usize];
         let line = text.lines().next().unwrap_or_default();
@@ -192,45 +170,57 @@ impl<'a> Builder<'a> {
         span
     }
 
-    fn scan_error(&mut self, scan: &ScanError) {
-        let at = self.span(*scan.marker(), *scan.marker());
-        // The scanner has a bound of its own on `[` and `{`.
-        if scan.info().contains("recursion limit") {
-            self.too_deep(at);
+    fn scan_error(&mut self, scan: &Error) {
+        let Some(mark) = scan.problem_mark() else {
+            // What no YAML text may hold, wherever it stands.
+            let is_legal = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+            let at = self.text.char_indices().find(|(_, c)| !is_legal(*c)).map_or(0, |(at, _)| at);
+            let at = Span { file: self.file, start: at as u32, end: at as u32 };
+            let help = "remove the character, or write it in double quotes as `\\u0007`";
+            self.found.push(error(codes::YAML, format!("this is no YAML: {}", scan.problem())).at(at, "").help(help));
             return;
-        }
-        let line = self.text.lines().nth(scan.marker().line().saturating_sub(1)).unwrap_or_default();
+        };
+        let at = self.span(mark, mark);
+        let line = self.text.lines().nth(mark.line as usize).unwrap_or_default();
         let indent = &line[..line.len() - line.trim_start().len()];
         let help = if indent.contains('\t') {
             "indent with spaces: YAML forbids tabs there"
         } else {
             "mend the YAML here; often an indentation, a missing `:` or an unclosed quote or bracket is the cause"
         };
-        let info = scan.info().to_lowercase();
-        self.found.push(error(codes::YAML, format!("this is no YAML: {info}")).at(at, "").help(help));
+        let mut diagnostic = error(codes::YAML, format!("this is no YAML: {}", scan.problem())).at(at, "");
+        if let (Some(context), Some(mark)) = (scan.context(), scan.context_mark()) {
+            let from = self.span(mark, mark);
+            if from != at {
+                diagnostic = diagnostic.at(from, context);
+            }
+        }
+        self.found.push(diagnostic.help(help));
     }
 
-    fn event(&mut self, event: Event<'a>, span: saphyr_parser::Span) -> Result<(), Stop> {
+    fn event(&mut self, event: EventData, start: Mark, end: Mark) -> Result<(), Stop> {
         match event {
-            Event::Scalar(text, style, anchor, tag) => {
-                let at = self.span(span.start, span.end);
-                let core_text = tag.as_ref().is_some_and(|t| t.is_yaml_core_schema() && t.suffix == "str");
+            EventData::Scalar { anchor, tag, value, style, .. } => {
+                let at = self.span(start, end);
+                let is_text = tag.as_deref() == Some(libyaml_safer::STR_TAG);
                 let tag = self.tag(tag.as_deref(), at);
                 let style = match style {
-                    ScalarStyle::Plain if !core_text => Style::Plain,
+                    ScalarStyle::Plain if !is_text => Style::Plain,
                     _ => Style::Quoted,
                 };
-                let size = Size { nodes: 1, bytes: text.len(), depth: 0 };
-                let scalar = Scalar { text: self.share(&text), style };
+                let size = Size { nodes: 1, bytes: value.len(), depth: 0 };
+                let scalar = Scalar { text: self.share(&value), style };
                 let node = Node { value: Value::Scalar(scalar), span: at, tag };
                 self.add(node, size, anchor)
             }
-            Event::SequenceStart(anchor, tag) => self.begin(OpenKind::List(Vec::new()), span, anchor, tag.as_deref()),
-            Event::MappingStart(anchor, tag) => {
-                self.begin(OpenKind::Map(OpenMap::default()), span, anchor, tag.as_deref())
+            EventData::SequenceStart { anchor, tag, .. } => {
+                self.begin(OpenKind::List(Vec::new()), start, end, anchor, tag.as_deref())
             }
-            Event::SequenceEnd | Event::MappingEnd => self.end(span.end),
-            Event::Alias(id) => self.alias(id, self.span(span.start, span.end)),
+            EventData::MappingStart { anchor, tag, .. } => {
+                self.begin(OpenKind::Map(OpenMap::default()), start, end, anchor, tag.as_deref())
+            }
+            EventData::SequenceEnd | EventData::MappingEnd => self.end(end),
+            EventData::Alias { anchor } => self.alias(&anchor, self.span(start, end)),
             _ => Ok(()),
         }
     }
@@ -247,16 +237,13 @@ impl<'a> Builder<'a> {
         new
     }
 
-    fn tag(&mut self, tag: Option<&saphyr_parser::Tag>, at: Span) -> Tag {
-        let Some(tag) = tag else { return Tag::None };
-        if tag.is_yaml_core_schema() {
-            return Tag::None;
-        }
-        match (tag.handle.as_str(), tag.suffix.as_str()) {
-            ("!", "reset") => Tag::Reset,
-            ("!", "override") => Tag::Override,
-            ("!" | "", "" | "!") => Tag::None,
-            _ => {
+    fn tag(&mut self, tag: Option<&str>, at: Span) -> Tag {
+        match tag {
+            None | Some("!") => Tag::None,
+            Some("!reset") => Tag::Reset,
+            Some("!override") => Tag::Override,
+            Some(tag) if tag.starts_with("tag:yaml.org,2002:") => Tag::None,
+            Some(tag) => {
                 self.found.push(
                     warning(codes::TAG, format!("the tag `{tag}` has no meaning here"))
                         .at(at, "")
@@ -270,17 +257,21 @@ impl<'a> Builder<'a> {
     fn begin(
         &mut self,
         kind: OpenKind,
-        span: saphyr_parser::Span,
-        anchor: usize,
-        tag: Option<&saphyr_parser::Tag>,
+        start: Mark,
+        end: Mark,
+        anchor: Option<String>,
+        tag: Option<&str>,
     ) -> Result<(), Stop> {
-        let at = self.span(span.start, span.end);
+        let at = self.span(start, end);
         if self.open.len() >= MAX_DEPTH {
             self.too_deep(at);
             return Err(Stop);
         }
+        if let Some(anchor) = &anchor {
+            self.anchors.insert(anchor.clone(), None);
+        }
         let tag = self.tag(tag, at);
-        self.open.push(Open { kind, start: span.start, anchor, tag, size: Size { nodes: 1, bytes: 0, depth: 0 } });
+        self.open.push(Open { kind, start, anchor, tag, size: Size { nodes: 1, bytes: 0, depth: 0 } });
         Ok(())
     }
 
@@ -292,7 +283,7 @@ impl<'a> Builder<'a> {
         );
     }
 
-    fn end(&mut self, end: Marker) -> Result<(), Stop> {
+    fn end(&mut self, end: Mark) -> Result<(), Stop> {
         let open = self.open.pop().expect("the parser closes only what it opened");
         let span = self.first_line(open.start, end);
         let value = match open.kind {
@@ -303,7 +294,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Puts a finished node where it belongs.
-    fn add(&mut self, node: Node, size: Size, anchor: usize) -> Result<(), Stop> {
+    fn add(&mut self, node: Node, size: Size, anchor: Option<String>) -> Result<(), Stop> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             self.found.push(
@@ -313,9 +304,9 @@ impl<'a> Builder<'a> {
             );
             return Err(Stop);
         }
-        if anchor != 0 {
+        if let Some(anchor) = anchor {
             self.charge(size, node.span)?;
-            self.anchors.insert(anchor, (node.clone(), size));
+            self.anchors.insert(anchor, Some((node.clone(), size)));
         }
         let Some(parent) = self.open.last_mut() else {
             self.root = Some(node);
@@ -332,13 +323,17 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn alias(&mut self, id: usize, at: Span) -> Result<(), Stop> {
-        let Some((node, size)) = self.anchors.get(&id) else {
-            self.found.push(
-                error(codes::ALIAS, "this alias stands inside the value it refers to")
-                    .at(at, "")
-                    .help("move the anchor to a value that does not contain the alias"),
-            );
+    fn alias(&mut self, name: &str, at: Span) -> Result<(), Stop> {
+        let Some(Some((node, size))) = self.anchors.get(name) else {
+            let (message, help) = if self.anchors.contains_key(name) {
+                let help = "move the anchor to a value that does not contain the alias".to_owned();
+                ("this alias stands inside the value it refers to".to_owned(), help)
+            } else {
+                let known = self.anchors.keys().map(String::as_str);
+                let help = self.found.did_you_mean(name, known, || format!("write `&{name}` before a value above"));
+                (format!("there is no anchor `&{name}` above"), help)
+            };
+            self.found.push(error(codes::ALIAS, message).at(at, "").help(help));
             return Err(Stop);
         };
         let (node, size) = (node.clone(), *size);
@@ -347,7 +342,7 @@ impl<'a> Builder<'a> {
             self.too_deep(at);
             return Err(Stop);
         }
-        self.add(node, size, 0)
+        self.add(node, size, None)
     }
 
     /// Takes a copy off the budget that anchors and aliases share.

@@ -93,9 +93,13 @@ pub enum Command {
     /// Write a commented mainstay.yaml, or a small new project
     Init(Init),
     /// Check the project's files and show every problem
-    Validate,
+    Validate(Validate),
     /// Show the project as it was understood, with values masked
     Config(Config),
+    /// Bring mainstay.yaml, or any YAML file, into the usual layout
+    Fmt(Fmt),
+    /// Print the JSON Schema of mainstay.yaml, for editors
+    Schema,
     /// Show what `up` would do (exit code 3: changes pending)
     Plan(Plan),
     /// Bring the project up, or release what changed
@@ -142,6 +146,28 @@ pub struct Init {
     /// Overwrite files that are there
     #[arg(long)]
     pub force: bool,
+    /// Print what would be written, and write nothing
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// `validate`
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Print the problems as SARIF, for editors and code hosts
+    #[arg(long, conflicts_with = "json")]
+    pub sarif: bool,
+}
+
+/// `fmt`
+#[derive(Debug, Args)]
+pub struct Fmt {
+    /// The files, `-` for standard input [default: the project's mainstay.yaml]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; say which files would change (exit code 1)
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `config`

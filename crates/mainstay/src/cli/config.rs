@@ -6,6 +6,7 @@ use crate::declaration::{self, Loaded};
 use crate::exit::{Exit, Failure};
 use crate::report;
 use crate::ui::paint::Tone;
+use declare::keys::policy::{Default, about};
 use declare::provenance::{self, How, Provenance, VariableOrigin};
 use declare::{Resolved, syntax};
 use model::span::{Sources, Span};
@@ -38,6 +39,8 @@ pub fn run(args: &Config, cx: &Context) -> Result<Exit, Failure> {
 
 /// That the files can be read does not mean that they can be run.
 fn judge(loaded: &Loaded, cx: &Context) {
+    let warnings: Vec<_> = loaded.diagnostics.iter().filter(|d| !d.is_error()).cloned().collect();
+    report::show(&cx.ui, &report::pressing(&warnings), &loaded.sources, cx.ui.verbose);
     if loaded.declaration.is_none()
         && let Some(tally) = report::tally(&cx.ui, &loaded.diagnostics)
     {
@@ -88,6 +91,15 @@ struct Variable<'a> {
 
 fn explain(resolved: &Resolved, sources: &Sources, key: &str, reveal: bool, cx: &Context) -> Result<(), Failure> {
     let all = provenance::explain(resolved, sources, key, reveal).map_err(|missing| {
+        if let Some(known) = about(key.strip_prefix("policy.").unwrap_or(key)) {
+            let default = match known.default {
+                Default::Required => "it must be written".to_owned(),
+                Default::Value(value) => format!("it is `{value}` then"),
+                Default::Words("") => "it is empty then".to_owned(),
+                Default::Words(words) => format!("then: {words}"),
+            };
+            return Failure::usage(format!("`{key}` is left out")).because(default).help(known.about);
+        }
         let help = match missing.nearest {
             Some(nearest) => format!("did you mean `{nearest}`?"),
             None => "`mainstay config` shows all keys".to_owned(),

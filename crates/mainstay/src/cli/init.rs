@@ -2,6 +2,8 @@
 //!
 //! Writes nothing when one of the files is there already, unless told to.
 
+mod proposal;
+
 use super::Context;
 use super::args::Init;
 use super::settings::PROJECT_FILES;
@@ -9,12 +11,7 @@ use crate::declaration;
 use crate::exit::{Exit, Failure};
 use crate::ui::paint::Tone;
 use declare::syntax::emit::word;
-use model::project::{Project, Runs};
-use std::fmt::Write as _;
 use std::path::Path;
-
-/// Ports that speak no HTTP: nothing there is for a browser.
-const NO_HTTP: [u16; 14] = [21, 22, 25, 53, 1433, 1521, 3306, 4222, 5432, 5672, 6379, 9092, 11211, 27017];
 
 /// The names of the policy: each of them is read.
 const POLICY_NAMES: [&str; 2] = ["mainstay.yaml", "mainstay.yml"];
@@ -23,13 +20,17 @@ pub fn run(args: &Init, cx: &Context) -> Result<Exit, Failure> {
     let folder = &cx.settings.directory.value;
     let is_compose = |name: &&&str| name.contains("compose") && folder.join(name).exists();
     let files = match PROJECT_FILES.iter().find(is_compose) {
-        Some(_) => vec![("mainstay.yaml", beside_compose(cx, args.force)?)],
+        Some(_) => vec![("mainstay.yaml", beside_compose(cx, args.force || args.print)?)],
         None => small_project(folder),
     };
     // The other spelling counts too: of two policies only one would be read.
     let names = || files.iter().map(|(name, _)| *name).chain(POLICY_NAMES);
-    if let Some(there) = names().find(|name| folder.join(name).exists()).filter(|_| !args.force) {
+    if let Some(there) = names().find(|name| folder.join(name).exists()).filter(|_| !args.force && !args.print) {
         return Err(self::there(there));
+    }
+    if args.print {
+        files.iter().for_each(|(name, text)| cx.ui.data(format!("# {name}\n{}", text.trim_end())));
+        return Ok(Exit::Done);
     }
     for (name, text) in &files {
         let path = folder.join(name);
@@ -57,73 +58,12 @@ fn beside_compose(cx: &Context, force: bool) -> Result<String, Failure> {
     if let Some(name) = POLICY_NAMES.into_iter().find(is_there).filter(|_| !force) {
         return Err(there(name));
     }
-    let declaration = declaration::load(&cx.settings)?.checked(&cx.ui, false)?;
-    Ok(policy(&declaration.project))
-}
-
-fn policy(project: &Project) -> String {
-    let name = &project.name;
-    let mut text = String::new();
-    let mut line = |line: &str| writeln!(text, "{line}").expect("a String takes everything");
-    line(&format!("# How {name} is operated. All of it is optional; compose.yaml says what runs."));
-    line(&format!("project: {}", word(name.as_str())));
-    line("");
-    line("# Where it runs. `mainstay -e production up` chooses one; without a choice it is development.");
-    line("environments:");
-    line("  development: {}");
-    line("  # production:");
-    line("  #   variables: { DOMAIN: example.org }");
-    line("  #   replicas: { SERVICE: 2 }");
-    line("");
-    line("# What is reached under which host and path, on the machine's HTTP port.");
-    match front(project) {
-        Some((service, port)) => {
-            line("routes:");
-            line(&format!("  - host: \"${{DOMAIN:-{name}.localhost}}\""));
-            line("    paths:");
-            line(&format!("      /: \"{service}:{port}\""));
-        }
-        None => {
-            line("# routes:");
-            line(&format!("#   - host: \"${{DOMAIN:-{name}.localhost}}\""));
-            line("#     paths: { /: \"SERVICE:PORT\" }");
-        }
+    // What no engine can run yet can still be operated one day: only files that cannot be read are in the way.
+    let loaded = declaration::load(&cx.settings)?;
+    match &loaded.resolved {
+        Some(resolved) => Ok(proposal::policy(resolved.name.as_str(), &declare::survey::survey(resolved))),
+        None => loaded.checked(&cx.ui, false).map(|_| String::new()),
     }
-    line("");
-    line("# How services run without a container: what is built, what of the project they see, what is run.");
-    line("# Well-known images (postgres, redis …) need nothing here: the machine's own programs run.");
-    let built = project.services.iter().filter(|(_, service)| matches!(service.template.runs, Runs::BuildOnly));
-    let mut names: Vec<&str> = built.map(|(name, _)| name.as_str()).collect();
-    if names.is_empty() {
-        names.push("SERVICE");
-    }
-    line("# processes:");
-    for name in names {
-        line(&format!("#   {name}:"));
-        line("#     build: make");
-        line(&format!("#     artifacts: [bin/{name}]"));
-        line(&format!("#     command: [bin/{name}]"));
-    }
-    line("");
-    line(
-        "# When a replica gets traffic (ready), and when it is replaced (live). Compose's healthcheck counts as ready.",
-    );
-    line("# probes:");
-    line("#   SERVICE:");
-    line("#     ready: { http: /ready, port: 3000, interval: 1s }");
-    line("#     live: { http: /live, port: 3000, interval: 5s }");
-    text
-}
-
-// The service that a browser would be pointed at: one that publishes a port which may speak HTTP.
-fn front(project: &Project) -> Option<(&str, u16)> {
-    let ports = project
-        .services
-        .iter()
-        .flat_map(|(name, service)| service.published.iter().map(move |port| (name.as_str(), port.target)));
-    let mut may: Vec<(&str, u16)> = ports.filter(|(_, port)| !NO_HTTP.contains(port)).collect();
-    may.sort_by_key(|(name, port)| (*port != 80, *port != 8080, name.to_owned()));
-    may.first().copied()
 }
 
 fn small_project(folder: &Path) -> Vec<(&'static str, String)> {

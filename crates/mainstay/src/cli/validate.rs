@@ -1,6 +1,7 @@
 //! `mainstay validate`: every problem of the project's files at once.
 
 use super::Context;
+use super::args::Validate;
 use crate::declaration;
 use crate::exit::{Exit, Failure};
 use crate::report;
@@ -13,10 +14,12 @@ struct Verdict<'a> {
     diagnostics: Vec<report::JsonDiagnostic<'a>>,
 }
 
-pub fn run(cx: &Context) -> Result<Exit, Failure> {
+pub fn run(args: &Validate, cx: &Context) -> Result<Exit, Failure> {
     let loaded = declaration::load(&cx.settings)?;
     let valid = loaded.declaration.is_some();
-    if cx.ui.json {
+    if args.sarif {
+        cx.ui.data(format!("{:#}", report::sarif::log(&loaded.diagnostics, &loaded.sources)));
+    } else if cx.ui.json {
         cx.ui.json(&Verdict { valid, diagnostics: report::json(&loaded.diagnostics, &loaded.sources) });
     } else {
         report::show(&cx.ui, &loaded.diagnostics, &loaded.sources, true);
