@@ -67,7 +67,11 @@ impl<'a> Reader<'a> {
                 self.line();
                 continue;
             }
-            if let Some(setting) = self.setting() {
+            let setting = match self.format {
+                Format::Compose => self.setting(),
+                Format::Raw => self.raw(),
+            };
+            if let Some(setting) = setting {
                 if let Some(value) = &setting.value {
                     self.inside.insert(setting.name.clone(), value.clone());
                 }
@@ -124,10 +128,24 @@ impl<'a> Reader<'a> {
         Some(Setting { name, value: Some(value), span })
     }
 
-    fn value(&mut self, start: usize, name: &str) -> Option<String> {
-        if self.format == Format::Raw {
-            return Some(self.line().to_owned());
+    /// A line of a raw file: everything behind the first `=` as it stands.
+    fn raw(&mut self) -> Option<Setting> {
+        let start = self.at;
+        let line = self.line();
+        let span = self.span(start, start + line.len());
+        let (name, value) = match line.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (line.trim_end(), (self.outside)(line.trim_end())),
+        };
+        if name.is_empty() || name.contains(char::is_whitespace) {
+            let help = "write `NAME=value` without blanks in the name";
+            self.found.push(error(codes::DOTENV, "this line is no `NAME=value`").at(span, "").help(help));
+            return None;
         }
+        Some(Setting { name: name.to_owned(), value, span })
+    }
+
+    fn value(&mut self, start: usize, name: &str) -> Option<String> {
         let rest = self.rest();
         let value = rest.trim_start_matches([' ', '\t']);
         if let Some(quote @ ('"' | '\'')) = value.chars().next() {

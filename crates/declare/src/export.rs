@@ -20,7 +20,7 @@ pub(crate) fn json(model: Node, name: &str) -> Json {
     let Value::Map(top) = model.value else { return Json::Object(out) };
     for entry in top.entries {
         let fields = match &*entry.key {
-            "services" => fields::SERVICE,
+            "services" | "jobs" => fields::SERVICE,
             "networks" => fields::NETWORK,
             "volumes" => fields::VOLUME,
             "secrets" => fields::SECRET,
@@ -98,6 +98,7 @@ fn value(node: Option<&Node>, kind: Kind) -> Option<Json> {
             let list: Vec<Json> = items.iter().map(|item| object(item.as_map(), fields)).collect();
             (!list.is_empty()).then_some(Json::Array(list))
         }
+        Kind::Containers => value(node, Kind::List(fields::SERVICE)),
         Kind::Named(fields) => named(written?.as_map(), fields),
     }
 }

@@ -154,6 +154,7 @@ impl<'a> Loader<'a> {
 impl Loader<'_> {
     fn run(&mut self, input: &Input<'_>) -> Option<(Option<Arc<Resolved>>, Option<Declared>)> {
         let Read { mut policy, environment, name, mut compose } = self.read(input)?;
+        compose::check_values(&compose, &mut self.found);
         let inactive = resolve::inactive(&mut compose, self);
         resolve::policy(&mut policy, &inactive, self);
         let rules = policy::read(&policy, environment.as_str(), &mut self.found);
@@ -194,9 +195,10 @@ impl Loader<'_> {
 
     fn run_reference(&mut self, input: &Input<'_>) -> Option<serde_json::Value> {
         let Read { name, mut compose, .. } = self.read(input)?;
+        compose::check_values(&compose, &mut self.found);
         let inactive = resolve::inactive(&mut compose, self);
-        resolve::shown(&mut compose, self);
         compose::complete(&mut compose, &self.variables);
+        resolve::shown(&mut compose, self);
         compose::absolute_paths(&mut compose, self.project_dir, &self.variables);
         compose::check(&compose, &Beside { inactive, ..Beside::default() }, &mut self.found);
         compose::name_used(&mut compose, name.as_str());

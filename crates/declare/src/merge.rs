@@ -4,7 +4,6 @@
 //! Mappings merge key by key, lists are appended, scalars are replaced. Exceptions are in [`special`]. `!reset` takes
 //! a value back, `!override` replaces it.
 
-use crate::files::clean;
 use crate::syntax::{self, Map, Node, Tag, Value};
 use model::span::Span;
 use std::collections::HashMap;
@@ -159,9 +158,10 @@ fn rule(path: &[Arc<str>]) -> Rule {
 /// The exceptions.
 fn special(path: &[&str]) -> Option<Rule> {
     Some(match path {
+        ["jobs", name, rest @ ..] => return special(&[&["services", *name], rest].concat()),
         ["services", _, "command" | "entrypoint"] | ["services", _, "healthcheck", "test"] => Rule::Replace,
         ["services", _, "ports"] => Rule::Unique(port),
-        ["services", _, "volumes"] => Rule::Unique(|node| clean(&field(node, "target"))),
+        ["services", _, "volumes"] => Rule::Unique(|node| field(node, "target")),
         ["services", _, "devices"] => Rule::Unique(|node| field(node, "target")),
         ["services", _, "secrets"] => Rule::Unique(|node| grant(node, "/run/secrets")),
         ["services", _, "configs"] => Rule::Unique(|node| grant(node, "")),

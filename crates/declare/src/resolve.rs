@@ -21,12 +21,15 @@ const MAX_CONTENT: u64 = 500 << 10;
 /// Services left out, with the profiles that would bring them back.
 pub type Inactive = BTreeMap<Arc<str>, Vec<String>>;
 
-/// Takes the services out whose profiles are not active.
+/// Takes the services and jobs out whose profiles are not active; gives the services.
 pub fn inactive(root: &mut Node, loader: &mut Loader<'_>) -> Inactive {
-    match services(root) {
-        Some(services) => Resolver { loader, env_files: HashMap::new(), keeps_unset: false }.profiles(services),
-        None => Inactive::new(),
-    }
+    let mut resolver = Resolver { loader, env_files: HashMap::new(), keeps_unset: false };
+    let mut section = |key: &str| {
+        let map = root.as_map_mut()?.get_mut(key)?.as_map_mut()?;
+        Some(resolver.profiles(map))
+    };
+    section("jobs");
+    section("services").unwrap_or_default()
 }
 
 fn services(root: &mut Node) -> Option<&mut Map> {
@@ -176,8 +179,11 @@ impl Resolver<'_, '_> {
             let node = entry.value.as_map().and_then(|map| map.get("profiles"));
             let Some(node) = node else { continue };
             let profiles = Reader { found: &mut self.loader.found }.scalars(node, "profiles");
-            let active =
-                |profile: &String| self.loader.profiles.contains(profile) || self.loader.profiles.contains("*");
+            let chosen = &self.loader.profiles;
+            // Where none is chosen the reference chooses the one without a name.
+            let active = |profile: &String| {
+                chosen.contains(profile) || chosen.contains("*") || chosen.is_empty() && profile.is_empty()
+            };
             if !profiles.is_empty() && !profiles.iter().any(active) {
                 inactive.insert(entry.key.clone(), profiles);
             }

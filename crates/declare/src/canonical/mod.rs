@@ -21,10 +21,10 @@ pub fn compose(root: &mut Node, found: &mut Findings) {
     let mut forms = Forms { found, ports: 0 };
     let Some(top) = root.as_map_mut() else { return };
     for entry in &mut top.entries {
-        let objects = matches!(&*entry.key, "services" | "networks" | "volumes" | "secrets" | "configs");
+        let objects = matches!(&*entry.key, "services" | "jobs" | "networks" | "volumes" | "secrets" | "configs");
         let Some(map) = entry.value.as_map_mut().filter(|_| objects) else { continue };
         for object in &mut map.entries {
-            if &*entry.key == "services" {
+            if matches!(&*entry.key, "services" | "jobs") {
                 forms.service(&mut object.value);
             } else {
                 forms.at(&mut object.value, "labels", Forms::labels);
@@ -57,14 +57,21 @@ impl Forms<'_> {
                 "command" | "entrypoint" => self.command(value),
                 "environment" => self.environment(value),
                 "labels" | "annotations" | "sysctls" => self.labels(value),
-                "models" => self.attachments(value),
+                "models" => self.attachments(value, "models"),
                 "devices" => self.devices(value),
                 "gpus" => self.gpus(value),
                 "develop" => self.watches(value),
-                "pre_start" | "post_start" | "pre_stop" => self.hooks(value),
+                "pre_start" => items(value).for_each(|hook| {
+                    bound(hook);
+                    self.service(hook);
+                }),
+                "post_start" | "pre_stop" => items(value).for_each(|hook| self.hook(hook)),
+                "triggers" => self.at(value, "schedule", |_, node| {
+                    items(node).for_each(|item| name_to_map(item, "cron"));
+                }),
                 "env_file" => self.env_file(value),
                 "depends_on" => self.depends_on(value),
-                "networks" => self.attachments(value),
+                "networks" => self.attachments(value, "networks"),
                 "ports" => self.ports(value),
                 "volumes" => self.mounts(value),
                 "secrets" | "configs" => self.grants(value),
@@ -117,12 +124,6 @@ impl Forms<'_> {
         }
         if let Some(Value::List(devices)) = below.map(|node| &mut node.value) {
             devices.iter_mut().for_each(|device| self.at(device, "options", Self::labels));
-        }
-    }
-
-    fn hooks(&mut self, node: &mut Node) {
-        if let Value::List(hooks) = &mut node.value {
-            hooks.iter_mut().for_each(|hook| self.hook(hook));
         }
     }
 
@@ -289,8 +290,8 @@ impl Forms<'_> {
         }
     }
 
-    fn attachments(&mut self, node: &mut Node) {
-        self.unique(node, "this list");
+    fn attachments(&mut self, node: &mut Node, key: &str) {
+        self.unique(node, key);
         self.list_to_map(node, |name, span| (name.to_owned(), Node::null(span)));
     }
 
@@ -335,6 +336,26 @@ impl Forms<'_> {
             }
         }
         node.value = Value::Map(map);
+    }
+}
+
+fn items(node: &mut Node) -> impl Iterator<Item = &mut Node> {
+    let items = match &mut node.value {
+        Value::List(items) => items.as_mut_slice(),
+        _ => &mut [],
+    };
+    items.iter_mut()
+}
+
+/// What a hook binds in the long form it does not make, unless it says so.
+fn bound(hook: &mut Node) {
+    let volumes = hook.as_map_mut().and_then(|hook| hook.get_mut("volumes"));
+    let mounts = volumes.into_iter().flat_map(items).filter_map(Node::as_map_mut);
+    for bind in mounts.filter_map(|mount| mount.get_mut("bind")) {
+        let span = bind.span;
+        if let Some(map) = bind.as_map_mut().filter(|map| map.get("create_host_path").is_none()) {
+            map.push("create_host_path", Node::plain("false", span));
+        }
     }
 }
 

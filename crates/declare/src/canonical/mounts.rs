@@ -2,6 +2,7 @@
 
 use super::{Forms, one};
 use crate::codes;
+use crate::files::clean;
 use crate::findings::{Findings, error, warning};
 use crate::syntax::{Map, Node, Value};
 use model::span::Span;
@@ -45,7 +46,7 @@ fn short(text: &str, span: Span, found: &mut Findings) -> Result<Map, String> {
     if let Some(source) = source {
         map.push("source", Node::text(source, span));
     }
-    map.push("target", Node::text(target, span));
+    map.push("target", Node::text(clean(target), span));
     let below = |map: &mut Map, section: &str, key: &str, value: Node| {
         if map.get(section).is_none() {
             map.push(section, Node::map(Map::default(), span));

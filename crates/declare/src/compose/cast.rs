@@ -17,7 +17,11 @@ enum Kind {
 /// What is wanted at a path of keys; items of lists are `[]`.
 fn kind(path: &[&str]) -> Option<Kind> {
     Some(match path {
-        ["services", _, rest @ ..] => match rest {
+        ["services", _, "pre_start", "[]", rest @ ..] if rest != ["per_replica"] => {
+            return kind(&[&["services", "hook"], rest].concat());
+        }
+        ["jobs", _, "triggers", "manual"] => Kind::Flag,
+        ["services" | "jobs", _, rest @ ..] => match rest {
             ["cpu_count" | "cpu_period" | "cpu_quota" | "cpu_rt_period" | "cpu_rt_runtime" | "cpu_shares"] => Kind::Int,
             ["oom_score_adj" | "pids_limit" | "scale"] => Kind::Int,
             ["cpu_percent" | "cpus"] => Kind::Float,

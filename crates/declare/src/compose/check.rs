@@ -20,6 +20,22 @@ pub(crate) struct Beside {
     pub(crate) recipes: BTreeSet<String>,
 }
 
+/// Judges the values of every service, whether its profile is active or not.
+pub(crate) fn check_values(model: &Node, found: &mut Findings) {
+    each_service(model, |service| values::check(service, found));
+}
+
+/// Says what stands twice in a list of one file whose items must differ.
+pub(super) fn repeated(file: &Node, found: &mut Findings) {
+    each_service(file, |service| values::repeated(service, found));
+}
+
+fn each_service(model: &Node, judge: impl FnMut(&Map)) {
+    let sections = ["services", "jobs"].into_iter();
+    let entries = sections.flat_map(|key| model.as_map().map_or(&[][..], |top| section(top, key)));
+    entries.filter_map(|entry| entry.value.as_map()).for_each(judge);
+}
+
 /// Judges a model that [`super::complete`] has completed.
 pub(crate) fn check(model: &Node, beside: &Beside, found: &mut Findings) {
     let Some(top) = model.as_map() else { return };
@@ -27,7 +43,7 @@ pub(crate) fn check(model: &Node, beside: &Beside, found: &mut Findings) {
     if top.entries.is_empty() && !found.has_errors() {
         found.push(error(codes::MISSING, "the Compose file is empty").help("begin it with `services:`"));
     }
-    let sections = ["services", "networks", "volumes", "secrets", "configs", "models"];
+    let sections = ["services", "jobs", "networks", "volumes", "secrets", "configs", "models"];
     let names = sections.iter().flat_map(|key| section(top, key).iter().map(|entry| (*key, &*entry.key)));
     let check = Check { top, declared: names.collect(), services: section(top, "services"), beside };
     for entry in check.services {
@@ -36,6 +52,7 @@ pub(crate) fn check(model: &Node, beside: &Beside, found: &mut Findings) {
         }
     }
     check.names(found);
+    check.jobs(found);
     cycles::check(check.services, found);
     objects(top, found);
 }
@@ -108,7 +125,6 @@ impl Check<'_> {
             );
         }
         amounts(service, found);
-        values::check(service, found);
         mounts(service, found);
         for watch in service.get("develop").and_then(Node::as_map).map_or(&[][..], |develop| list(develop, "watch")) {
             let Some(map) = watch.as_map() else { continue };
@@ -213,6 +229,30 @@ impl Check<'_> {
         }
     }
 
+    /// Jobs share their names with services, and may wait for either.
+    fn jobs(&self, found: &mut Findings) {
+        for entry in section(self.top, "jobs") {
+            let Some(job) = entry.value.as_map() else { continue };
+            if let Some(service) = self.services.iter().find(|service| service.key == entry.key) {
+                let message = format!("`{}` is a service and a job", entry.key);
+                let diagnostic =
+                    error(codes::CONFLICT, message).at(entry.key_span, "").at(service.key_span, "and here");
+                found.push(diagnostic.help("give one of them another name"));
+            }
+            let triggers = job.get("triggers").and_then(Node::as_map);
+            if triggers.is_some_and(|map| map.get("manual").is_none() && map.get("schedule").is_none()) {
+                let message = format!("nothing triggers the job `{}`", entry.key);
+                wrong(found, codes::MISSING, entry.key_span, message, "write `manual: true`, or a `schedule`");
+            }
+            for other in section(job, "depends_on") {
+                if !self.has("services", &other.key) && !self.has("jobs", &other.key) {
+                    let message = format!("there is no service or job `{}`", other.key);
+                    wrong(found, codes::REFERENCE, other.key_span, message, "declare it, or remove the dependency");
+                }
+            }
+        }
+    }
+
     fn names(&self, found: &mut Findings) {
         let mut taken: BTreeSet<&str> = BTreeSet::new();
         for entry in self.services {
@@ -297,17 +337,6 @@ fn mounts(service: &Map, found: &mut Findings) {
             let message = format!("two things are mounted at `{target}`");
             let help = "remove one of them, or give it another target";
             found.push(error(codes::CONFLICT, message).at(span, "").at(before, "the other one").help(help));
-        }
-    }
-    for item in list(service, "volumes").iter().filter_map(|item| Some((item.as_map()?, item.span))) {
-        if text(item.0, "type") == Some("bind") && item.0.get("source").is_none() {
-            wrong(
-                found,
-                codes::MISSING,
-                item.1,
-                "a bind mount needs a `source`".into(),
-                "write the path of this machine",
-            );
         }
     }
     for port in list(service, "ports") {

@@ -6,6 +6,7 @@ use super::paths;
 use crate::files::{absolute, clean};
 use crate::syntax::{Entry, Map, Node, Value};
 use crate::variables::Variables;
+use crate::{merge, shape};
 use model::span::Span;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,6 +22,10 @@ pub(crate) fn complete(model: &mut Node, variables: &Variables) {
         workload(service, span);
         arguments(service, variables);
         dependencies(service, span);
+        pre_start(service, variables);
+    }
+    for job in section_of(top, "jobs").filter_map(|entry| entry.value.as_map_mut()) {
+        taken_over(job, variables);
     }
     let has_default =
         top.get("networks").and_then(Node::as_map).is_some_and(|networks| networks.get("default").is_some());
@@ -60,8 +65,42 @@ pub(crate) fn name_used(model: &mut Node, project: &str) {
     }
 }
 
+fn section_of<'m>(top: &'m mut Map, key: &str) -> impl Iterator<Item = &'m mut Entry> {
+    top.get_mut(key).and_then(Node::as_map_mut).into_iter().flat_map(|map| &mut map.entries)
+}
+
+/// Variables without a value get that of the same name, where there is one.
+fn taken_over(container: &mut Map, variables: &Variables) {
+    let environment = container.get_mut("environment").and_then(Node::as_map_mut);
+    for entry in environment.into_iter().flat_map(|map| &mut map.entries).filter(|entry| entry.value.is_null()) {
+        if let Some(value) = variables.get(&entry.key) {
+            entry.value = Node::text(value, entry.key_span);
+        }
+    }
+}
+
+/// Services and jobs.
 fn services(top: &mut Map) -> impl Iterator<Item = &mut Entry> {
-    top.get_mut("services").and_then(Node::as_map_mut).into_iter().flat_map(|map| &mut map.entries)
+    let sections = top.entries.iter_mut().filter(|entry| matches!(&*entry.key, "services" | "jobs"));
+    sections.filter_map(|entry| entry.value.as_map_mut()).flat_map(|map| &mut map.entries)
+}
+
+/// A hook that runs before the start is a container of its own: it has from the service what it does not say itself,
+/// volumes aside.
+fn pre_start(service: &mut Map, variables: &Variables) {
+    if service.get("pre_start").is_none() {
+        return;
+    }
+    let is_lent = |key: &str| key != "volumes" && shape::is_of_container(key);
+    let mut base = Map { entries: service.entries.iter().filter(|entry| is_lent(&entry.key)).cloned().collect() };
+    taken_over(&mut base, variables);
+    let hooks = service.get_mut("pre_start").map(|node| &mut node.value);
+    let Some(Value::List(hooks)) = hooks else { return };
+    for hook in hooks.iter_mut().filter(|hook| hook.as_map().is_some()) {
+        let own = std::mem::replace(hook, Node::null(hook.span));
+        let span = own.span;
+        *hook = merge::service(Node::map(base.clone(), span), own);
+    }
 }
 
 /// The mapping of a key, made where there is none.
@@ -203,7 +242,7 @@ fn named(entry: &mut Entry, project: &str) {
 /// Takes out the objects that no service uses.
 fn forget_unused(top: &mut Map) {
     let mut used: BTreeSet<(&'static str, Arc<str>)> = BTreeSet::new();
-    for entry in services(top) {
+    for entry in section_of(top, "services") {
         let Some(service) = entry.value.as_map() else { continue };
         let networks = service.get("networks").and_then(Node::as_map).map_or(&[][..], |map| &map.entries);
         used.extend(networks.iter().map(|entry| ("networks", entry.key.clone())));

@@ -14,13 +14,13 @@ mod extends;
 mod include;
 mod paths;
 
-pub(crate) use check::{Beside, check};
+pub(crate) use check::{Beside, check, check_values};
 pub(crate) use complete::{absolute_paths, complete, name_used};
 
 use crate::findings::{error, warning};
 use crate::interpolate::Interpolation;
 use crate::load::Loader;
-use crate::syntax::Node;
+use crate::syntax::{Node, Tag, Value};
 use crate::variables::Variables;
 use crate::{canonical, codes, merge, shape};
 
@@ -82,12 +82,14 @@ impl Loader<'_> {
         self.room = interpolation.room();
         let expanded = interpolation.finish(&mut self.found);
         self.expanded.extend(expanded);
+        hollow(tree);
         cast::apply(tree, &mut self.found);
         if is_judged {
             shape::check(tree, &mut self.found);
         }
         canonical::compose(tree, &mut self.found);
         if is_judged {
+            check::repeated(tree, &mut self.found);
             self.hidden(tree);
         }
     }
@@ -103,5 +105,18 @@ impl Loader<'_> {
                     .help("remove one of the two"),
             );
         }
+    }
+}
+
+/// Takes out what stands behind `!reset`: it takes something back, whatever it says itself.
+fn hollow(node: &mut Node) {
+    if node.tag == Tag::Reset {
+        node.value = Node::null(node.span).value;
+        return;
+    }
+    match &mut node.value {
+        Value::Map(map) => map.entries.iter_mut().for_each(|entry| hollow(&mut entry.value)),
+        Value::List(items) => items.iter_mut().for_each(hollow),
+        Value::Scalar(_) => {}
     }
 }

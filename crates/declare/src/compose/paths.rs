@@ -19,8 +19,11 @@ pub(super) fn rebase(model: &mut Node, dir: &str, to: &str) {
 /// Goes to every path of a model in long forms.
 pub(super) fn each(model: &mut Node, visit: &mut impl FnMut(&mut Node)) {
     let Some(top) = model.as_map_mut() else { return };
-    for service in objects(top, "services") {
-        of_service(service, visit);
+    for section in ["services", "jobs"] {
+        for service in objects(top, section) {
+            of_service(service, visit);
+            items(service.get_mut("pre_start")).filter_map(Node::as_map_mut).for_each(|hook| of_service(hook, visit));
+        }
     }
     for section in ["configs", "secrets"] {
         objects(top, section).filter_map(|object| object.get_mut("file")).for_each(&mut *visit);

@@ -57,6 +57,8 @@ pub(super) enum Kind {
     Always(&'static [Field]),
     /// A list of objects, unless empty.
     List(&'static [Field]),
+    /// A list of whole containers, unless empty.
+    Containers,
     /// Objects by name.
     Named(&'static [Field]),
 }
@@ -65,8 +67,9 @@ pub(super) enum Kind {
 pub(super) type Field = (&'static str, Kind);
 
 use Kind::{
-    Always, AnyInt, AnyText, Bytes, Count, Duration, Flag, Float, Hosts, Int, Limits, List, Mode, Named, OffFlag,
-    Options, Required, SetBytes, SetDuration, SetFlag, SetInt, Settings, Ssh, Struct, Text, Texts, Variables, Words,
+    Always, AnyInt, AnyText, Bytes, Containers, Count, Duration, Flag, Float, Hosts, Int, Limits, List, Mode, Named,
+    OffFlag, Options, Required, SetBytes, SetDuration, SetFlag, SetInt, Settings, Ssh, Struct, Text, Texts, Variables,
+    Words,
 };
 
 pub(super) const SERVICE: &[Field] = &[
@@ -158,7 +161,13 @@ pub(super) const SERVICE: &[Field] = &[
     ("volumes", List(MOUNT)),
     ("volumes_from", Texts),
     ("working_dir", Text),
-    ("pre_start", List(HOOK)),
+    ("pre_start", Containers),
+    // Of jobs and hooks, which keep their files; those of services have been read.
+    ("env_file", List(&[("path", Text), ("required", OffFlag), ("format", Text)])),
+    // Of a hook that runs before the start.
+    ("per_replica", Flag),
+    // Of a job.
+    ("triggers", Struct(&[("manual", SetFlag), ("schedule", List(SCHEDULE))])),
     ("post_start", List(HOOK)),
     ("pre_stop", List(HOOK)),
 ];
@@ -208,8 +217,9 @@ const HOOK: &[Field] = &[
     ("privileged", Flag),
     ("working_dir", Text),
     ("environment", Variables),
-    ("per_replica", Flag),
 ];
+
+const SCHEDULE: &[Field] = &[("cron", Text), ("timezone", Text), ("concurrency", Text), ("missed_fires", Text)];
 
 const BLKIO: &[Field] = &[
     ("weight", Int),

@@ -2,7 +2,7 @@
 //! nested, and `$$` for a dollar sign.
 
 /// Deeper nesting of expressions is refused: this parser recurses.
-const MAX_NESTING: usize = 32;
+const MAX_NESTING: usize = 200;
 
 /// Why a text could not be expanded, at a byte of the text.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,8 @@
 //! one         text  int  exact  number  bool  null  any  'word'  name-of-a-definition
 //!             [shape]            a list
 //!             { key: shape, … }  a mapping: `*` behind a key that must be there, `<name>` any legal name,
-//!                                `<any>` any key; notes (`x-…`) are welcome, except after `{!`
+//!                                `<any>` any key, `..other` the keys of another mapping; notes (`x-…`) are welcome,
+//!                                except after `{!`
 //! ```
 
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ pub struct Fields {
     pub is_strict: bool,
     /// Any key at all.
     pub any: Option<Box<Shape>>,
+    /// Mappings whose keys it has too.
+    bases: Vec<&'static str>,
 }
 
 /// Reads definitions.
@@ -65,7 +68,18 @@ pub fn read(text: &'static str) -> BTreeMap<&'static str, Shape> {
         words.expect("=");
         all.insert(name, words.shape());
     }
+    let bases = all.clone();
+    all.values_mut().for_each(|shape| whole(shape, &bases));
     all
+}
+
+/// Puts in the keys that a mapping has from others.
+fn whole(shape: &mut Shape, all: &BTreeMap<&'static str, Shape>) {
+    let Shape::Map(fields) = shape else { return };
+    for base in std::mem::take(&mut fields.bases) {
+        let Shape::Map(base) = &all[base] else { panic!("`{base}` is no mapping") };
+        fields.named.extend(base.named.iter().map(|(key, shape)| (*key, shape.clone())));
+    }
 }
 
 struct Words {
@@ -140,6 +154,11 @@ impl Words {
         let mut fields = Fields { is_strict: self.take("!"), ..Fields::default() };
         while !self.take("}") {
             let key = self.next().expect("a key");
+            if let Some(base) = key.strip_prefix("..") {
+                fields.bases.push(base);
+                self.take(",");
+                continue;
+            }
             if self.take("*") {
                 fields.required.push(key);
             }

@@ -12,6 +12,7 @@ use crate::syntax::scalar::Meaning;
 use crate::syntax::{Entry, Node, Scalar, Tag, Value};
 use grammar::{Fields, Shape};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::LazyLock;
 
 static SHAPES: LazyLock<BTreeMap<&'static str, Shape>> = LazyLock::new(|| grammar::read(table::TABLE));
@@ -19,12 +20,36 @@ static SHAPES: LazyLock<BTreeMap<&'static str, Shape>> = LazyLock::new(|| gramma
 /// Holds one file against the table. Keys that must be there may still come from another file: [`complete`] asks for
 /// them.
 pub fn check(file: &Node, found: &mut Findings) {
-    Check { found, is_whole: false }.node(file, &SHAPES["file"], "the file");
+    Check { found, is_whole: false }.node(file, &SHAPES["file"], "the file".into());
 }
 
 /// Holds all files, laid over each other, against the table.
 pub fn complete(merged: &Node, found: &mut Findings) {
-    Check { found, is_whole: true }.node(merged, &SHAPES["file"], "the file");
+    Check { found, is_whole: true }.node(merged, &SHAPES["file"], "the file".into());
+}
+
+/// Whether a key of a service is one of every container.
+pub(crate) fn is_of_container(key: &str) -> bool {
+    matches!(&SHAPES["container"], Shape::Map(fields) if fields.named.contains_key(key))
+}
+
+/// What a value is called: its key, or an entry of the list under it.
+#[derive(Clone, Copy)]
+struct Name<'k> {
+    key: &'k str,
+    is_entry: bool,
+}
+
+impl<'k> From<&'k str> for Name<'k> {
+    fn from(key: &'k str) -> Self {
+        Self { key, is_entry: false }
+    }
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}`{}`", if self.is_entry { "an entry of " } else { "" }, self.key)
+    }
 }
 
 struct Check<'a> {
@@ -42,7 +67,7 @@ fn each<'s>(shape: &'s Shape, all: &mut Vec<&'s Shape>) {
 }
 
 impl Check<'_> {
-    fn node(&mut self, node: &Node, shape: &'static Shape, key: &str) {
+    fn node(&mut self, node: &Node, shape: &'static Shape, key: Name<'_>) {
         if node.tag == Tag::Reset {
             return;
         }
@@ -58,7 +83,10 @@ impl Check<'_> {
                     _ => None,
                 });
                 match item {
-                    Some(shape) => items.iter().for_each(|item| self.node(item, shape, key)),
+                    Some(shape) => {
+                        let key = Name { is_entry: true, ..key };
+                        items.iter().for_each(|item| self.node(item, shape, key));
+                    }
                     None => self.wrong(node, &all, key),
                 }
             }
@@ -76,11 +104,11 @@ impl Check<'_> {
         }
     }
 
-    fn map(&mut self, node: &Node, entries: &[Entry], fields: &'static Fields, key: &str) {
+    fn map(&mut self, node: &Node, entries: &[Entry], fields: &'static Fields, key: Name<'_>) {
         for entry in entries.iter().filter(|entry| entry.value.tag != Tag::Reset) {
             let name = &*entry.key;
             if let Some(shape) = fields.named.get(name) {
-                self.node(&entry.value, shape, name);
+                self.node(&entry.value, shape, name.into());
             } else if let Some(shape) = fields.names.as_deref() {
                 let is_legal = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
                 if name.is_empty() || !name.chars().all(is_legal) {
@@ -90,9 +118,9 @@ impl Check<'_> {
                     self.found.spoil(entry.key_span);
                     continue;
                 }
-                self.node(&entry.value, shape, name);
+                self.node(&entry.value, shape, name.into());
             } else if let Some(shape) = fields.any.as_deref().filter(|_| self.is_whole || !name.is_empty()) {
-                self.node(&entry.value, shape, name);
+                self.node(&entry.value, shape, name.into());
             } else if fields.is_strict || !name.starts_with("x-") {
                 let known = fields.named.keys().copied();
                 let help = self
@@ -104,13 +132,13 @@ impl Check<'_> {
         }
         if self.is_whole {
             for required in fields.required.iter().filter(|name| entries.iter().all(|entry| &*entry.key != **name)) {
-                let message = format!("`{key}` needs `{required}`");
+                let message = format!("{key} needs `{required}`");
                 self.found.push(error(codes::MISSING, message).at(node.span, "").help(format!("add `{required}`")));
             }
         }
     }
 
-    fn scalar(&mut self, node: &Node, scalar: &Scalar, all: &[&'static Shape], key: &str) {
+    fn scalar(&mut self, node: &Node, scalar: &Scalar, all: &[&'static Shape], key: Name<'_>) {
         let has = |shape: &Shape| all.contains(&shape);
         let words: Vec<&str> = all
             .iter()
@@ -133,7 +161,7 @@ impl Check<'_> {
         }
         if !words.is_empty() && scalar.meaning() == Meaning::Text {
             let known: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-            let message = format!("`{}` is no `{key}`, known are {}", scalar.text, known.join(", "));
+            let message = format!("`{}` is no `{}`, known are {}", scalar.text, key.key, known.join(", "));
             let help = self
                 .found
                 .did_you_mean(&scalar.text, words.iter().copied(), || format!("write {}", known.join(" or ")));
@@ -144,7 +172,7 @@ impl Check<'_> {
         self.wrong(node, all, key);
     }
 
-    fn wrong(&mut self, node: &Node, all: &[&'static Shape], key: &str) {
+    fn wrong(&mut self, node: &Node, all: &[&'static Shape], key: Name<'_>) {
         let mut wanted: Vec<&str> = Vec::new();
         for shape in all {
             let words = match shape {
@@ -161,7 +189,7 @@ impl Check<'_> {
             }
         }
         let wanted = wanted.join(" or ");
-        let message = format!("`{key}` must be {wanted}, this is {}", node.kind());
+        let message = format!("{key} must be {wanted}, this is {}", node.kind());
         let takes_text = wanted.split(" or ").any(|word| word == "text");
         let is_scalar = node.as_scalar().is_some_and(|scalar| !scalar.is_null());
         let help = if takes_text && is_scalar { "put it in quotes".to_owned() } else { format!("write {wanted}") };
@@ -178,7 +206,8 @@ mod tests {
 
     #[test]
     fn every_definition_is_there_and_used() {
-        let mut used = std::collections::BTreeSet::from(["file"]);
+        // Their keys are part of others.
+        let mut used = std::collections::BTreeSet::from(["file", "container", "workload"]);
         fn refs(shape: &Shape, used: &mut std::collections::BTreeSet<&'static str>) {
             match shape {
                 Shape::Ref(name) => {

@@ -8,6 +8,7 @@ pub const TABLE: &str = "
 file = {
   version: text, name: text, include: [text | include],
   services: { <name>: service },
+  jobs: { <name>: job },
   models: { <name>: model },
   networks: { <name>: network | null },
   volumes: { <name>: volume | null },
@@ -24,33 +25,40 @@ whole = int | text
 amount = number | text
 options = { <any>: text | number }
 
-service = {
-  annotations: settings, attach: flag, build: text | build, blkio_config: blkio,
-  cap_add: [text], cap_drop: [text], cgroup: 'host' | 'private', cgroup_parent: text, command: command,
-  configs: [text | grant], container_name: text,
-  cpu_count: whole, cpu_percent: whole, cpu_shares: amount, cpu_quota: amount, cpu_period: amount,
-  cpu_rt_period: amount, cpu_rt_runtime: amount, cpus: amount, cpuset: text,
-  credential_spec: { config: text, file: text, registry: text },
-  depends_on: [text] | { <name>: dependency }, deploy: deploy | null, develop: develop | null,
-  device_cgroup_rules: [text], devices: [text | device],
-  dns: texts, dns_opt: [text], dns_search: texts, domainname: text, entrypoint: command,
-  env_file: text | [text | env_file], environment: settings, expose: [text | exact],
-  extends: text | extends, external_links: [text], extra_hosts: hosts,
-  gpus: 'all' | [device_request], group_add: [text | exact], healthcheck: healthcheck, hostname: text,
-  image: text, init: flag, ipc: text, isolation: text, label_file: texts, labels: settings, links: [text],
-  logging: { driver: text, options: { <any>: text | number | null } },
-  mac_address: text, mem_limit: amount, mem_reservation: whole, mem_swappiness: whole, memswap_limit: amount,
-  models: [text] | { <name>: { endpoint_var: text, model_var: text } | null },
-  network_mode: text, networks: [text] | { <name>: attachment | null },
-  oom_kill_disable: flag, oom_score_adj: whole, pid: text | null, pids_limit: amount, platform: text,
-  ports: [exact | text | port], post_start: [hook], pre_start: [pre_start], pre_stop: [hook],
-  privileged: flag, profiles: [text], provider: { type*: text, options: { <any>: provider_option | [provider_option] } },
-  pull_policy: text, pull_refresh_after: text, read_only: flag, restart: text, runtime: text, scale: whole,
-  secrets: [text | grant], security_opt: [text], shm_size: amount, stdin_open: flag, stop_grace_period: text,
-  stop_signal: text, storage_opt: { <any>: text | int | null }, sysctls: settings, tmpfs: texts, tty: flag, ulimits: ulimits,
+container = {
+  annotations: settings, blkio_config: blkio, cap_add: [text], cap_drop: [text], cgroup: 'host' | 'private',
+  cgroup_parent: text, command: command, configs: [text | grant], cpu_count: whole, cpu_percent: whole,
+  cpu_shares: amount, cpu_quota: amount, cpu_period: amount, cpu_rt_period: amount, cpu_rt_runtime: amount,
+  cpus: amount, cpuset: text, credential_spec: { config: text, file: text, registry: text },
+  device_cgroup_rules: [text], devices: [text | device], dns: texts, dns_opt: [text], dns_search: texts,
+  domainname: text, entrypoint: command, env_file: text | [text | env_file], environment: settings,
+  extra_hosts: hosts, gpus: 'all' | [device_request], group_add: [text | exact], hostname: text, image: text,
+  init: flag, ipc: text, isolation: text, label_file: texts, labels: settings,
+  logging: { driver: text, options: { <any>: text | number | null } }, mac_address: text, mem_limit: amount,
+  mem_reservation: whole, mem_swappiness: whole, memswap_limit: amount,
+  models: [text] | { <name>: { endpoint_var: text, model_var: text } | null }, network_mode: text,
+  networks: [text] | { <name>: attachment | null }, oom_kill_disable: flag, oom_score_adj: whole, pid: text | null,
+  pids_limit: amount, platform: text, privileged: flag, pull_policy: text, pull_refresh_after: text, read_only: flag,
+  runtime: text, secrets: [text | grant], security_opt: [text], shm_size: amount, stop_grace_period: text,
+  stop_signal: text, storage_opt: { <any>: text | int | null }, sysctls: settings, tmpfs: texts, ulimits: ulimits,
   use_api_socket: bool, user: text, userns_mode: text, uts: text, volumes: [text | mount], volumes_from: [text],
   working_dir: text
 }
+workload = {
+  build: text | build, depends_on: [text] | { <name>: dependency }, expose: [text | exact], healthcheck: healthcheck,
+  ports: [exact | text | port], stdin_open: flag, tty: flag
+}
+service = {
+  ..container, ..workload, attach: flag, container_name: text, deploy: deploy | null, develop: develop | null,
+  extends: text | extends, external_links: [text], links: [text], post_start: [hook], pre_start: [pre_start],
+  pre_stop: [hook], profiles: [text],
+  provider: { type*: text, options: { <any>: provider_option | [provider_option] } }, restart: text, scale: whole
+}
+job = {
+  ..container, ..workload, profiles: [text],
+  triggers*: { manual: flag, schedule: [text | schedule] }
+}
+schedule = { cron*: text, timezone: text, concurrency: 'forbid' | 'queue', missed_fires: 'one' | 'skip' }
 provider_option = text | number | bool
 extends = { service*: text, file: text, <any>: any }
 dependency = {
@@ -68,10 +76,7 @@ attachment = {
 }
 port = { name: text, mode: text, host_ip: text, target*: whole, published: exact | text, protocol: text, app_protocol: text }
 hook = { command*: command, user: text, privileged: flag, working_dir: text, environment: settings }
-pre_start = {
-  command: command, image: text, user: text, privileged: flag, working_dir: text, environment: settings,
-  per_replica: flag
-}
+pre_start = { ..container, per_replica: flag }
 grant = { source: text, target: text, uid: text, gid: text, mode: amount }
 ulimits = { <any>: exact | text | { hard*: exact | text, soft*: exact | text } }
 mount = {

@@ -168,7 +168,7 @@ impl Node {
 /// Asks about a way of keys in the form that can be matched; none when it is longer than any that has an answer.
 pub(crate) fn ask<T>(way: &[Arc<str>], answer: impl FnOnce(&[&str]) -> Option<T>) -> Option<T> {
     /// No way that anybody asks about has more keys.
-    const DEEPEST: usize = 6;
+    const DEEPEST: usize = 9;
     let mut keys = [""; DEEPEST];
     let keys = keys.get_mut(..way.len())?;
     keys.iter_mut().zip(way).for_each(|(to, key)| *to = key);

@@ -119,7 +119,8 @@ fn float(text: &str) -> Option<f64> {
     let text = text.replace('_', "");
     let legal = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
     let has_digit = text.bytes().any(|b| b.is_ascii_digit());
-    (legal && has_digit).then(|| text.parse().ok()).flatten()
+    // Too large a number is text: a revision such as `12e3456` is none.
+    (legal && has_digit).then(|| text.parse().ok()).flatten().filter(|number: &f64| number.is_finite())
 }
 
 fn float_text(value: f64) -> String {

@@ -147,7 +147,17 @@ impl Maker<'_> {
 
     fn fields(&mut self, fields: &Fields, key: &str, n: usize, depth: usize) -> Vec<(String, Made)> {
         // What ends a file's legality by itself, or has a meaning of its own elsewhere.
-        const RARE: &[&str] = &["provider", "credential_spec", "use_api_socket", "network_mode", "pre_start"];
+        const RARE: &[&str] = &[
+            "provider",
+            "credential_spec",
+            "use_api_socket",
+            "network_mode",
+            "external",
+            "count",
+            "depends_on",
+            "storage_opt",
+            "ssh",
+        ];
         let mut names: Vec<&str> = fields.named.keys().copied().filter(|name| !RARE.contains(name)).collect();
         let mut chosen: Vec<&str> = fields.required.clone();
         while chosen.len() < n + fields.required.len() && !names.is_empty() {
@@ -227,7 +237,15 @@ impl Maker<'_> {
             }
             Shape::List(item) => {
                 let n = 1 + self.dice.below(2);
-                Made::List((0..n).map(|_| self.value(item, key, depth + 1)).collect())
+                let mut items: Vec<Made> = (0..n).map(|_| self.value(item, key, depth + 1)).collect();
+                let mut seen = Vec::new();
+                items.retain(|item| {
+                    let text = flow(item).replace('"', "");
+                    let is_new = !seen.contains(&text);
+                    seen.push(text);
+                    is_new
+                });
+                Made::List(items)
             }
             Shape::Map(fields) => {
                 let n = self.dice.below(4);
@@ -301,7 +319,6 @@ impl Maker<'_> {
             "condition" => &["any", "on-failure", "none"],
             "failure_action" => &["pause", "continue", "rollback"],
             "path" => &["./src", "."],
-            "additional_contexts" => &["docs=./docs", "src=."],
             "max_failure_ratio" => &["0.5"],
             "gpus" => &["all"],
             _ => &["text", "two words", "1", "yes", "v1.2", "ünï", "a:b", "", "#x", "null", "$$", "~"],
@@ -328,7 +345,9 @@ fn without(mut map: Vec<(String, Made)>, key: &str) -> Vec<(String, Made)> {
 /// Whether a text can stand without quotes, as whatever it is then.
 fn is_plain(text: &str) -> bool {
     let mut chars = text.chars();
-    chars.next().is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | '$'))
+    let is_word = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"].contains(&text);
+    !is_word
+        && chars.next().is_some_and(|c| c.is_ascii_alphabetic() || matches!(c, '/' | '$'))
         && chars.all(|c| c.is_ascii_alphanumeric() || "./_-+=@$".contains(c))
 }
 

@@ -16,7 +16,8 @@ pub(super) fn check(service: &Map, found: &mut Findings) {
     ranges(service, found);
     amounts(service, found);
     words(service, found);
-    repeated(service, found);
+    devices(service, found);
+    mounts(service, found);
     modes(service, found);
 }
 
@@ -64,11 +65,7 @@ fn amounts(service: &Map, found: &mut Findings) {
         &["deploy", "resources", "limits", "memory"],
         &["deploy", "resources", "reservations", "memory"],
     ];
-    let is_size = |node: &&Node| node.as_scalar().is_some_and(|scalar| units::bytes(&scalar.to_text()).is_some());
-    for node in SIZES.iter().filter_map(|path| at(service, path)).filter(|node| !is_size(node)) {
-        let message = format!("`{}` is no size", text_of(node));
-        wrong(found, codes::VALUE, node.span, message, "write a number with a unit, for example `512m`");
-    }
+    SIZES.iter().filter_map(|path| at(service, path)).for_each(|node| size(node, "size", found));
     const TIMES: &[Way] = &[
         &["stop_grace_period"],
         &["healthcheck", "interval"],
@@ -107,15 +104,69 @@ fn words(service: &Map, found: &mut Findings) {
     }
 }
 
-fn repeated(service: &Map, found: &mut Findings) {
+/// Lists whose items must differ.
+pub(super) fn repeated(service: &Map, found: &mut Findings) {
     for key in ["device_cgroup_rules", "external_links", "group_add", "security_opt", "volumes_from"] {
-        let mut seen: BTreeSet<(String, &str)> = BTreeSet::new();
-        for item in list(service, key) {
-            let kind = item.as_scalar().map_or("", |scalar| scalar.kind());
-            if !seen.insert((text_of(item).to_owned(), kind)) {
-                let message = format!("`{}` is written twice under `{key}`", text_of(item));
-                wrong(found, codes::VALUE, item.span, message, "keep one of the two");
+        differ(key, list(service, key), found);
+    }
+    for device in requests(service) {
+        for key in ["device_ids", "capabilities"] {
+            differ(key, device.as_map().map_or(&[], |map| list(map, key)), found);
+        }
+    }
+}
+
+fn differ(key: &str, items: &[Node], found: &mut Findings) {
+    let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for item in items {
+        let kind = item.as_scalar().map_or("", |scalar| scalar.kind());
+        if !seen.insert((text_of(item), kind)) {
+            let message = format!("`{}` is written twice under `{key}`", text_of(item));
+            wrong(found, codes::VALUE, item.span, message, "keep one of the two");
+        }
+    }
+}
+
+/// Requests for devices: of `gpus` and of `deploy`.
+fn requests(service: &Map) -> impl Iterator<Item = &Node> {
+    let reserved = at(service, &["deploy", "resources", "reservations", "devices"]).and_then(Node::as_list);
+    list(service, "gpus").iter().chain(reserved.unwrap_or_default())
+}
+
+fn devices(service: &Map, found: &mut Findings) {
+    for device in requests(service) {
+        let Some(count) = device.as_map().and_then(|map| map.get("count")) else { continue };
+        if !text_of(count).eq_ignore_ascii_case("all") && text_of(count).parse::<i64>().is_err() {
+            let message = format!("`{}` is no number of devices", text_of(count));
+            wrong(found, codes::VALUE, count.span, message, "write a number, or `all`");
+        }
+    }
+    for (key, rates) in [("bps", true), ("iops", false)] {
+        for way in ["device_read", "device_write"] {
+            let items = at(service, &["blkio_config", &format!("{way}_{key}")]).and_then(Node::as_list);
+            for rate in items.unwrap_or_default().iter().filter_map(|item| item.as_map()?.get("rate")) {
+                size(rate, if rates { "rate" } else { "number of operations" }, found);
             }
+        }
+    }
+}
+
+fn size(node: &Node, what: &str, found: &mut Findings) {
+    if node.as_scalar().is_none_or(|scalar| units::bytes(&scalar.to_text()).is_none()) {
+        let message = format!("`{}` is no {what}", text_of(node));
+        wrong(found, codes::VALUE, node.span, message, "write a number with a unit, for example `512m`");
+    }
+}
+
+fn mounts(service: &Map, found: &mut Findings) {
+    for item in list(service, "volumes") {
+        let Some(map) = item.as_map() else { continue };
+        if map.get("type").map(text_of) == Some("bind") && map.get("source").is_none() {
+            let message = "a bind mount needs a `source`".into();
+            wrong(found, codes::MISSING, item.span, message, "write the path of this machine");
+        }
+        if let Some(node) = map.get("tmpfs").and_then(Node::as_map).and_then(|tmpfs| tmpfs.get("size")) {
+            size(node, "size", found);
         }
     }
 }
