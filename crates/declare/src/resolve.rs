@@ -281,9 +281,11 @@ impl Resolver<'_, '_> {
         };
         let Some(path) = read.text(node, "path") else { return Vec::new() };
         let required = map.get("required").and_then(|node| read.boolean(node, "required")).unwrap_or(true);
-        let raw = map.get("format").filter(|node| !node.is_null());
-        let raw = raw.and_then(|node| read.word(node, "format", &[("raw", true)])).unwrap_or(false);
         let path = self.home(&path, node.span).unwrap_or_else(|| absolute(self.loader.project_dir, &path));
+        // Of a file that need not be there and is not, nobody asks how it would be read.
+        let format = map.get("format").filter(|node| !node.is_null() && self.loader.files.exists(&path));
+        let mut read = Reader { found: &mut self.loader.found };
+        let raw = format.and_then(|node| read.word(node, "format", &[("raw", true)])).unwrap_or(false);
         let cached = (path, raw);
         if let Some(settings) = self.env_files.get(&cached) {
             return settings.clone();

@@ -102,7 +102,16 @@ impl Forms<'_> {
         }
         self.at(node, "args", Self::environment);
         self.at(node, "labels", Self::labels);
-        self.at(node, "additional_contexts", Self::labels);
+        self.at(node, "additional_contexts", |forms, node| {
+            for item in node.as_list().unwrap_or_default() {
+                let has_sign = item.as_scalar().is_none_or(|scalar| scalar.text.contains('='));
+                if !has_sign {
+                    let message = "a context has a name and a place";
+                    forms.found.push(error(codes::VALUE, message).at(item.span, "").help("write `name=./folder`"));
+                }
+            }
+            forms.labels(node);
+        });
         self.at(node, "ssh", Self::environment);
         self.at(node, "extra_hosts", Self::extra_hosts);
         self.at(node, "secrets", Self::grants);

@@ -22,7 +22,10 @@ pub(crate) struct Beside {
 
 /// Judges the values of every service, whether its profile is active or not.
 pub(crate) fn check_values(model: &Node, found: &mut Findings) {
-    each_service(model, |service| values::check(service, found));
+    each_service(model, |service| {
+        values::check(service, found);
+        list(service, "pre_start").iter().filter_map(Node::as_map).for_each(|hook| values::check(hook, found));
+    });
 }
 
 /// Says what stands twice in a list of one file whose items must differ.

@@ -199,6 +199,10 @@ impl Maker<'_> {
     }
 
     fn value(&mut self, shape: &Shape, key: &str, depth: usize) -> Made {
+        if key == "extends" {
+            let said = [("file", "base.yaml"), ("service", "b0")];
+            return Made::Map(said.map(|(key, text)| (key.to_owned(), Made::Text(text.into()))).into());
+        }
         if self.dice.percent(self.wild) {
             let odd =
                 ["5", "true", "null", "[]", "{}", "1.5", "-1", "text", "[a, {b: c}]", "0x1F", "''", "08", "1e3", "~"];
@@ -267,6 +271,17 @@ impl Maker<'_> {
 
     fn text(&mut self, key: &str) -> Made {
         let usual: &[&str] = match key {
+            "container_name" | "hostname" | "name" | "uid" | "gid" => &["one", "two-2"],
+            "mac_address" => &["02:42:ac:11:00:02"],
+            "permissions" => &["rwm", "r"],
+            "format" => &["raw"],
+            "ip_range" | "gateway" | "aux_addresses" => &["10.9.0.1"],
+            "dns" => &["10.0.0.1", "10.0.0.2"],
+            "capabilities" => &["gpu"],
+            "device_ids" => &["0"],
+            "group_add" => &["audio", "video"],
+            "platforms" => &["linux/amd64", "linux/arm64"],
+            "platform" => &["linux/amd64"],
             "image" => &[
                 "nginx:1.25",
                 "redis",
@@ -281,7 +296,7 @@ impl Maker<'_> {
             key if SIZES.contains(&key) => &["512m", "1g", "64kb", "1048576", "1.5gb", "100b"],
             "cpus" => &["0.5", "2", "1.25"],
             "depends_on" | "links" | "external_links" | "volumes_from" => &["s3"],
-            "extends" | "service" => return Made::Text("b0".into()),
+            "service" => return Made::Text("b0".into()),
             "networks" => &["n0", "n1"],
             "models" => &["m0"],
             "secrets" => &["c0", "c1"],
@@ -324,7 +339,7 @@ impl Maker<'_> {
             _ => &["text", "two words", "1", "yes", "v1.2", "ünï", "a:b", "", "#x", "null", "$$", "~"],
         };
         let usual = self.dice.pick(usual).to_owned();
-        let text = match self.dice.below(40) {
+        let text = match if usual.contains('$') { 9 } else { self.dice.below(40) } {
             0 => format!("${{V9:-{usual}}}"),
             1 => format!("${{V0:+{usual}}}"),
             2 => format!("${{V2-{usual}}}"),

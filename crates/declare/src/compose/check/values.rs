@@ -85,6 +85,13 @@ fn amounts(service: &Map, found: &mut Findings) {
         let message = format!("`{}` is no duration", text_of(node));
         wrong(found, codes::VALUE, node.span, message, "write a number with a unit, for example `30s`");
     }
+    let of_build = at(service, &["build", "ulimits"]).and_then(Node::as_map).map_or(&[][..], |map| &map.entries);
+    for node in of_build.iter().map(|entry| &entry.value).filter(|node| node.as_map().is_none()) {
+        if text_of(node).parse::<i64>().is_err() {
+            let message = format!("`{}` is no limit", text_of(node));
+            wrong(found, codes::VALUE, node.span, message, "write a number, or `soft` and `hard`");
+        }
+    }
     for path in [&["deploy", "resources", "limits", "cpus"][..], &["deploy", "resources", "reservations", "cpus"]] {
         if let Some(node) = at(service, path).filter(|node| text_of(node).parse::<f64>().is_err()) {
             let message = format!("`{}` is no number of processors", text_of(node));
@@ -176,9 +183,10 @@ fn modes(service: &Map, found: &mut Findings) {
     for key in ["secrets", "configs"] {
         for item in list(service, key) {
             let mode = item.as_map().and_then(|map| map.get("mode"));
-            let is_octal = |node: &Node| {
-                let is_text = node.as_scalar().is_some_and(|scalar| scalar.meaning() == Meaning::Text);
-                !is_text || i64::from_str_radix(text_of(node), 8).is_ok()
+            let is_octal = |node: &Node| match node.as_scalar().map(|scalar| scalar.meaning()) {
+                Some(Meaning::Text) => i64::from_str_radix(text_of(node), 8).is_ok(),
+                Some(Meaning::Float(number)) => number.fract() == 0.0,
+                _ => true,
             };
             if let Some(mode) = mode.filter(|node| !is_octal(node)) {
                 let message = format!("`{}` is no mode of a file", text_of(mode));
