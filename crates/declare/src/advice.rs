@@ -16,14 +16,15 @@ use std::collections::BTreeSet;
 /// Says what will hurt of a project; `compose` is the tree it was made of.
 ///
 /// `expanded` are the places where variables were put in, `private` the files that are not for everybody's eyes: what
-/// comes from there is no secret that lies open.
+/// comes from there is no secret that lies open. Gives the places of those that do.
 pub fn advise(
     project: &Project,
     compose: &Node,
     expanded: &BTreeSet<Span>,
     private: &BTreeSet<FileId>,
     found: &mut Findings,
-) {
+) -> Vec<Span> {
+    let mut open = Vec::new();
     let services = compose.as_map().and_then(|map| map.get("services")).and_then(Node::as_map);
     let mut unprobed = Group::default();
     let mut not_restarted = Group::default();
@@ -35,7 +36,7 @@ pub fn advise(
             fixed_version(image, map, found);
             open_store(image, map, found);
         }
-        plain_secrets(map, expanded, private, found);
+        open.extend(plain_secrets(map, expanded, private, found));
         let runs_on = service.role == Role::Service && !matches!(service.template.runs, Runs::Static { .. });
         if runs_on && service.probes.ready.is_none() && (routed.contains(&name) || !service.published.is_empty()) {
             unprobed.add(&name, entry.key_span);
@@ -58,6 +59,7 @@ pub fn advise(
         "write `restart: unless-stopped`, or `restart: \"no\"` if that is meant",
         found,
     );
+    open
 }
 
 /// Services of which the same is to be said.
@@ -126,20 +128,22 @@ fn open_store(image: &ImageRef, map: &Map, found: &mut Findings) {
     }
 }
 
-fn plain_secrets(map: &Map, expanded: &BTreeSet<Span>, private: &BTreeSet<FileId>, found: &mut Findings) {
+fn plain_secrets(map: &Map, expanded: &BTreeSet<Span>, private: &BTreeSet<FileId>, found: &mut Findings) -> Vec<Span> {
+    let mut open = Vec::new();
     for entry in map.get("environment").and_then(Node::as_map).map_or(&[][..], |map| &map.entries) {
         let Some(value) = entry.value.as_scalar().map(|scalar| &*scalar.text) else { continue };
         let span = entry.value.span;
-        if value.is_empty() || expanded.contains(&span) || private.contains(&span.file) {
+        let is_elsewhere = value.is_empty() || expanded.contains(&span) || private.contains(&span.file);
+        if is_elsewhere || !is_secret(&entry.key, value) {
             continue;
         }
-        if is_secret(&entry.key, value) {
-            let name = &entry.key;
-            let message = format!("the secret `{name}` stands in this file, for everybody who can read it");
-            let help = format!("write `${{{name}:?}}` and set it in `.env`, or give it as one of `secrets`");
-            found.push(warning(codes::PLAIN_SECRET, message).at(span, "").help(help));
-        }
+        let name = &entry.key;
+        let message = format!("the secret `{name}` stands in this file, for everybody who can read it");
+        let help = format!("write `${{{name}:?}}` and set it in `.env`, or give it as one of `secrets`");
+        found.push(warning(codes::PLAIN_SECRET, message).at(span, "").help(help));
+        open.push(span);
     }
+    open
 }
 
 /// Whether the name says that the value is a secret, or the value has a password in it.

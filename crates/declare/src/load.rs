@@ -72,7 +72,7 @@ pub fn load(input: &Input<'_>) -> Loaded {
     let mut loader = Loader::new(input);
     let (resolved, declared) = loader.run(input).unzip();
     let declared = declared.flatten().filter(|_| !loader.found.has_errors());
-    let sources = without_texts(&loader.sources, &loader.private);
+    let sources = without_texts(&loader.sources, &loader.private, &loader.open);
     Loaded { declared, resolved: resolved.flatten(), diagnostics: loader.found.into_sorted(), sources }
 }
 
@@ -80,7 +80,7 @@ pub fn load(input: &Input<'_>) -> Loaded {
 pub(crate) fn reference(input: &Input<'_>) -> Reference {
     let mut loader = Loader::new(input);
     let json = loader.run_reference(input).filter(|_| !loader.found.has_errors());
-    let sources = without_texts(&loader.sources, &loader.private);
+    let sources = without_texts(&loader.sources, &loader.private, &loader.open);
     Reference { json, diagnostics: loader.found.into_sorted(), sources }
 }
 
@@ -92,15 +92,31 @@ struct Read {
     compose: Node,
 }
 
-/// The same files with blank lines in place of what is private: passwords lie beside what is wrong.
-fn without_texts(sources: &Sources, private: &BTreeSet<FileId>) -> Sources {
+/// The same files with blank lines in place of what is private, and stars in place of open secrets: passwords lie beside
+/// what is wrong, and what is shown ends in other people's logs.
+fn without_texts(sources: &Sources, private: &BTreeSet<FileId>, open: &[Span]) -> Sources {
     let mut shown = Sources::default();
     for (file, source) in sources.iter() {
         let blank = |c: char| if c == '\n' { "\n".to_owned() } else { " ".repeat(c.len_utf8()) };
-        match private.contains(&file) {
-            true => shown.add(&source.name, source.text.chars().map(blank).collect::<String>()),
-            false => shown.add(&source.name, source.text.clone()),
-        };
+        let mut spans: Vec<&Span> = open.iter().filter(|span| span.file == file).collect();
+        spans.sort();
+        spans.dedup();
+        if private.contains(&file) {
+            shown.add(&source.name, source.text.chars().map(blank).collect::<String>());
+        } else if spans.is_empty() {
+            shown.add(&source.name, source.text.clone());
+        } else {
+            let mut text = source.text.to_string();
+            for span in spans {
+                let (start, end) = (span.start as usize, span.end as usize);
+                if let Some(written) = source.text.get(start..end) {
+                    let star = |c: char| if c == '\n' { "\n".to_owned() } else { "*".repeat(c.len_utf8()) };
+                    let stars: String = written.chars().map(star).collect();
+                    text.replace_range(start..end, &stars);
+                }
+            }
+            shown.add(&source.name, text);
+        }
     }
     shown
 }
@@ -117,6 +133,8 @@ pub(crate) struct Loader<'a> {
     pub(crate) sources: Sources,
     /// Environment files, whose text is shown to nobody.
     private: BTreeSet<FileId>,
+    /// The places of secrets in files for everybody; they are not shown once more.
+    open: Vec<Span>,
     /// How much text variables may still expand to, over all files.
     pub(crate) room: usize,
     /// Files that others include or extend, by path; none for one that cannot be read.
@@ -140,6 +158,7 @@ impl<'a> Loader<'a> {
             profiles: input.profiles.clone(),
             sources: Sources::default(),
             private: BTreeSet::new(),
+            open: Vec::new(),
             room: MAX_EXPANDED_BYTES,
             shared: BTreeMap::new(),
             n_included: 0,
@@ -189,7 +208,8 @@ impl Loader<'_> {
         let (name, environment) = (resolved.name.clone(), resolved.environment.clone());
         let assembled = assemble::project(&resolved.compose, rules, name, environment, &mut self.found);
         consistency::check(&assembled, &resolved.compose, &mut self.found);
-        advice::advise(&assembled.project, &resolved.compose, &resolved.expanded, &self.private, &mut self.found);
+        let found = &mut self.found;
+        self.open = advice::advise(&assembled.project, &resolved.compose, &resolved.expanded, &self.private, found);
         Declared::new(assembled.project, Build::of_policy(rules), Arc::clone(resolved))
     }
 

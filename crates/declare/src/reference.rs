@@ -56,6 +56,7 @@ pub fn json(request: &Request<'_>) -> Result<Value, Vec<Diagnostic>> {
     if let Some(name) = request.name {
         process_env.insert("COMPOSE_PROJECT_NAME".into(), name.into());
     }
+    process_env.entry("PWD".into()).or_insert_with(|| absolute("/", request.working_dir));
     let first_dir = request.project_dir.map(|dir| absolute(request.working_dir, dir));
     let begin = first_dir.clone().unwrap_or_else(|| absolute("/", request.working_dir));
     let named = env_files(request);

@@ -2,10 +2,14 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read and update their own files")]
 
+#[path = "support/generate.rs"]
+mod generate;
 mod support;
 
 use mainstay_declare::declaration::without_places;
+use mainstay_declare::survey::survey;
 use mainstay_declare::{MemoryFiles, from_canonical, to_canonical};
+use mainstay_declare::{layout, provenance};
 use proptest::prelude::*;
 use support::Case;
 
@@ -160,6 +164,46 @@ fn a_chain_of_ten_thousand_services_is_legal() {
     }
     let case = Case { files: MemoryFiles::new().with("/srv/demo/compose.yaml", text), ..Case::default() };
     assert!(case.load().declared.is_some());
+}
+
+/// Files made up key by key, with values of every wrong kind, through everything that reads them; `FUZZ_FROM` and
+/// `FUZZ_CASES` make up others and more.
+#[test]
+fn files_that_are_made_up_never_panic_and_every_value_has_its_origin() {
+    let number = |name: &str, otherwise: u64| {
+        let text = std::env::var(name).ok();
+        text.map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+    };
+    let (from, n) = (number("FUZZ_FROM", 1), number("FUZZ_CASES", 300));
+    let before = computed();
+    let mut n_whole = 0;
+    for seed in from..from + n {
+        let made = generate::wild_files(seed, (seed % 5) as usize * 3);
+        let mut case = Case { compose: Some(vec!["compose.yaml".into()]), ..Case::default() };
+        for (path, text) in &made {
+            case.files = case.files.with(&format!("/srv/demo/{path}"), text);
+            if path == "over.yaml" {
+                case.compose.as_mut().expect("set above").push(path.clone());
+            }
+        }
+        let loaded = case.load();
+        assert!(loaded.declared.is_some() || loaded.diagnostics.iter().any(|d| d.is_error()), "seed {seed}");
+        if let Some(resolved) = &loaded.resolved {
+            let all = provenance::explain(resolved, &loaded.sources, "", true).expect("everything is there");
+            assert!(!all.is_empty(), "seed {seed}");
+            survey(resolved);
+            n_whole += 1;
+        }
+        for (_, text) in &made {
+            if let Ok(laid_out) = layout::usual(model::span::FileId(0), text) {
+                assert_eq!(layout::usual(model::span::FileId(0), &laid_out).as_ref(), Ok(&laid_out), "seed {seed}");
+            }
+        }
+    }
+    let took = computed() - before;
+    assert!(took < std::time::Duration::from_millis(200 * n), "{took:?}");
+    // Files that are refused at once would show little.
+    assert!(n_whole * 10 > n, "{n_whole} of {n} are whole");
 }
 
 /// Cuts, doubles and replaces parts of a text.

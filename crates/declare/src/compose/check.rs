@@ -24,6 +24,7 @@ pub(crate) struct Beside {
 pub(crate) fn check_values(model: &Node, found: &mut Findings) {
     each_service(model, |service| {
         values::check(service, found);
+        values::repeated(service, found);
         list(service, "pre_start").iter().filter_map(Node::as_map).for_each(|hook| values::check(hook, found));
     });
 }
@@ -181,7 +182,7 @@ impl Check<'_> {
         let mut missing = |what: &str, key: &'static str, name: &str, span: Span| {
             if !self.has(key, name) {
                 let known = section(self.top, key).iter().map(|entry| &*entry.key);
-                let help = found.did_you_mean(name, known, || format!("declare it under `{key}`"));
+                let help = found.did_you_mean(name, known.clone(), || declare_it(key, known));
                 found.push(error(codes::REFERENCE, format!("there is no {what} `{name}`")).at(span, "").help(help));
             }
         };
@@ -266,6 +267,17 @@ impl Check<'_> {
                 wrong(found, codes::CONFLICT, node.span, message, "give each its own name, or none");
             }
         }
+    }
+}
+
+/// What to do about a name that nobody declares, and the names that somebody does.
+fn declare_it<'n>(key: &str, known: impl Iterator<Item = &'n str>) -> String {
+    const MOST: usize = 4;
+    let known: Vec<String> = known.take(MOST + 1).map(|name| format!("`{name}`")).collect();
+    let more = if known.len() > MOST { ", …" } else { "" };
+    match known.is_empty() {
+        true => format!("declare it under `{key}`"),
+        false => format!("declare it under `{key}`; declared are {}{more}", known[..known.len().min(MOST)].join(", ")),
     }
 }
 

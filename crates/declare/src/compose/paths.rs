@@ -62,7 +62,8 @@ fn of_service(service: &mut Map, visit: &mut impl FnMut(&mut Node)) {
                 Some(key) => item.as_map_mut().and_then(|map| map.get_mut(key)),
                 None => Some(item),
             };
-            node.into_iter().for_each(&mut *visit);
+            let is_said = |node: &&mut Node| node.as_scalar().is_some_and(|scalar| !scalar.text.is_empty());
+            node.filter(is_said).into_iter().for_each(&mut *visit);
         }
     }
     let watch = service.get_mut("develop").and_then(Node::as_map_mut).and_then(|develop| develop.get_mut("watch"));

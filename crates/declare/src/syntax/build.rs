@@ -9,6 +9,7 @@ use crate::findings::{Findings, error, warning};
 use libyaml_safer::{Error, Event, EventData, Mark, Parser, ScalarStyle};
 use model::span::{FileId, Span};
 use std::collections::{HashMap, HashSet};
+use std::io::Read as _;
 use std::sync::Arc;
 
 /// Deeper nesting is refused: no declaration comes near it, and every later stage may recurse that far.
@@ -132,17 +133,36 @@ struct Stop;
 
 impl<'a> Builder<'a> {
     fn run(mut self) -> Option<Vec<Node>> {
-        let mut input = self.text.as_bytes();
+        // The parser wants its last line to end; what that adds is taken off again. Blanks alone are no last line.
+        let text = match self.text.rsplit_once('\n') {
+            Some((before, last)) if last.bytes().all(|byte| byte == b' ') => &self.text[..before.len() + 1],
+            _ => self.text,
+        };
+        let is_cut = !text.is_empty() && !text.ends_with(['\n', '\r']);
+        let mut input = text.as_bytes().chain(if is_cut { "\n".as_bytes() } else { &[] });
         let mut parser = Parser::new();
-        parser.set_input_string(&mut input);
+        parser.set_input(&mut input);
+        let mut last = Mark::default();
         loop {
-            let Event { data, start_mark, end_mark, .. } = match parser.parse() {
-                Ok(event) => event,
-                Err(error) => {
+            // It has places where it gives up on what it did not expect: a file must not end the program.
+            let event = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| parser.parse()));
+            let Event { mut data, start_mark, end_mark, .. } = match event {
+                Ok(Ok(event)) => event,
+                Ok(Err(error)) => {
                     self.scan_error(&error);
                     return None;
                 }
+                Err(_) => {
+                    let help = "write what stands here in a plainer way";
+                    let message = "this is no YAML that can be read here";
+                    self.found.push(error(codes::YAML, message).at(self.span(last, last), "").help(help));
+                    return None;
+                }
             };
+            last = end_mark;
+            if is_cut && end_mark.index as usize > self.text.len() {
+                cut(&mut data);
+            }
             match data {
                 EventData::StreamEnd => break,
                 EventData::DocumentStart { .. } => {
@@ -424,6 +444,15 @@ impl OpenMap {
                 ),
             },
         }
+    }
+}
+
+/// A text in block style whose last line has no end has none either.
+fn cut(data: &mut EventData) {
+    if let EventData::Scalar { value, style: ScalarStyle::Literal | ScalarStyle::Folded, .. } = data
+        && value.ends_with('\n')
+    {
+        value.pop();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Compose files made up from the table of shapes: legal for the most part, and whatever nobody would think of.
 
+#![allow(dead_code, reason = "each test file uses its own part")]
+
 use mainstay_declare::shape::grammar::{self, Fields, Shape};
 use mainstay_declare::shape::table;
 use std::collections::BTreeMap;
@@ -41,12 +43,20 @@ enum Made {
     Map(Vec<(String, Made)>),
 }
 
-/// Files by path, of which `compose.yaml` comes first.
+/// Files by path, of which `compose.yaml` comes first; one file of eight is not meant to be legal.
 pub fn files(seed: u64) -> Vec<(String, String)> {
-    let shapes = grammar::read(table::TABLE);
     let mut dice = Dice::new(seed);
-    // One file of eight is not meant to be legal.
     let wild = if dice.percent(12) { 5 } else { 0 };
+    made(dice, wild)
+}
+
+/// Files of which `wild` values of a hundred are of another kind than they should be.
+pub fn wild_files(seed: u64, wild: usize) -> Vec<(String, String)> {
+    made(Dice::new(seed), wild)
+}
+
+fn made(dice: Dice, wild: usize) -> Vec<(String, String)> {
+    let shapes = grammar::read(table::TABLE);
     let mut maker = Maker { shapes: &shapes, dice, wild, tags: false };
     let mut files = vec![("compose.yaml".to_owned(), maker.file(true))];
     if maker.dice.percent(50) {
@@ -211,7 +221,11 @@ impl Maker<'_> {
         if self.tags && depth > 1 && self.dice.percent(12) {
             return match self.dice.percent(40) {
                 true => Made::Bare("!reset null".into()),
-                false => Made::Bare(format!("!override {}", flow(&self.plain(shape, key, depth)))),
+                // An empty value that replaces something is the text "null" to the reference.
+                false => match flow(&self.plain(shape, key, depth)) {
+                    text if text == "null" => Made::Bare(text),
+                    text => Made::Bare(format!("!override {text}")),
+                },
             };
         }
         self.plain(shape, key, depth)
@@ -333,7 +347,7 @@ impl Maker<'_> {
             "endpoint_mode" => &["vip", "dnsrr"],
             "condition" => &["any", "on-failure", "none"],
             "failure_action" => &["pause", "continue", "rollback"],
-            "path" => &["./src", "."],
+            "path" => &["./src"],
             "max_failure_ratio" => &["0.5"],
             "gpus" => &["all"],
             _ => &["text", "two words", "1", "yes", "v1.2", "ünï", "a:b", "", "#x", "null", "$$", "~"],

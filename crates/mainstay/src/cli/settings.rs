@@ -153,7 +153,7 @@ impl Settings {
             environment: one(&global.environment, "environment", "MAINSTAY_ENVIRONMENT", world),
             profiles: global.profile.clone(),
             env_files: global.env_file.iter().map(here).collect(),
-            variables: world.environment.variables().clone(),
+            variables: variables(world.environment),
             directory,
             socket,
             places,
@@ -268,6 +268,15 @@ fn directory(global: &Global, files: &Setting<Vec<PathBuf>>, world: &World<'_>) 
         Some(file) => Setting::new(file.parent().unwrap_or(&here).to_owned(), Origin::File(file.clone())),
         None => Setting::new(here, Origin::Default),
     }
+}
+
+/// Those of the environment; `PWD` is known even where no shell has set it.
+fn variables(environment: &Environment) -> BTreeMap<String, String> {
+    let mut all = environment.variables().clone();
+    if let Some(here) = environment.working_dir().to_str() {
+        all.entry("PWD".into()).or_insert_with(|| here.to_owned());
+    }
+    all
 }
 
 fn one(

@@ -101,6 +101,46 @@ fn bytes_that_are_no_text_are_named() {
     assert_eq!(decode(b"\xff\xfea\0"), Err((0, "it is UTF-16")));
 }
 
+#[test]
+fn a_last_line_without_an_end_adds_none() {
+    let check = |text: &str, want: &str| {
+        let tree = parse(model::span::FileId(0), text, &mut Findings::default()).unwrap_or_else(|| panic!("{text:?}"));
+        let node = tree.as_map().and_then(|map| map.get("a")).expect("a");
+        assert_eq!(emit::line(node), want, "{text:?}");
+    };
+    check("a: |\n  x\n  y", r#""x\ny""#);
+    check("a: |\n  x\n  y\n", r#""x\ny\n""#);
+    check("a: |-\n  x", "x");
+    check("a: |+\n  x", "x");
+    check("a: >\n  x\n  y", r#""x y""#);
+    check("a: |\n  x\n    ", r#""x\n""#);
+    check("a: x", "x");
+    check("a: 'x\n\n  y'", r#""x\ny""#);
+}
+
+#[test]
+fn what_the_parser_gives_up_on_is_refused() {
+    for text in [
+        "a: [!!str, b]",
+        "a: \"\\",
+        "a: \"\\x",
+        "%TAG ! %",
+        "a: !%",
+        "!<",
+        "a: \"x",
+        "- |",
+        "a: >",
+        "? ",
+        "&",
+        "*",
+        "!",
+    ] {
+        let mut found = Findings::default();
+        let tree = documents(model::span::FileId(0), text, &mut found);
+        assert!(tree.is_some() || found.has_errors(), "{text:?}");
+    }
+}
+
 mod round_trip {
     use super::*;
     use proptest::prelude::*;

@@ -359,6 +359,11 @@ volumes: { data: {} }
 ",
         );
         let routes = text.split("\nroutes:\n").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
-        expect![[r#""#]].assert_eq(routes);
+        expect![[r#"
+              - host: "shop.example"
+                paths: { /api: "api:3000", /v2: "api:3000", /: "web:80" }
+              - host: "www.shop.example"
+                paths: { /api: "api:3000", /v2: "api:3000" }"#]]
+        .assert_eq(routes);
     }
 }
