@@ -44,9 +44,8 @@ fn same(a: &Node, b: &Node) -> bool {
             (Value::Scalar(a), Value::Scalar(b)) => a.text == b.text && a.style == b.style,
             (Value::List(a), Value::List(b)) => says_the_same(a, b),
             (Value::Map(a), Value::Map(b)) => {
-                let pairs = a.entries.iter().zip(&b.entries);
-                a.entries.len() == b.entries.len()
-                    && pairs.fold(true, |so_far, (a, b)| so_far && a.key == b.key && same(&a.value, &b.value))
+                let mut pairs = a.entries.iter().zip(&b.entries);
+                a.entries.len() == b.entries.len() && pairs.all(|(a, b)| a.key == b.key && same(&a.value, &b.value))
             }
             _ => false,
         }

@@ -74,7 +74,11 @@ pub fn explain(resolved: &Resolved, sources: &Sources, key: &str, reveal: bool) 
     };
     let is_there = match named {
         Some((key, tree)) => tell(tree, key),
-        None => trees.iter().fold(false, |there, tree| tell(tree, key) || there),
+        None => {
+            // Each of them tells, whether another one has or not.
+            let told: Vec<bool> = trees.iter().map(|tree| tell(tree, key)).collect();
+            told.contains(&true)
+        }
     };
     if is_there {
         return Ok(all);

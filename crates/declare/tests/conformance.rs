@@ -21,13 +21,16 @@ fn cell(standing: Standing) -> String {
     }
 }
 
+/// Whether a key belongs to a section.
+type Belongs = fn(&str) -> bool;
+
 fn written() -> String {
     let mut out = include_str!("data/conformance.head.md").to_owned();
-    let sections: [(&str, &dyn Fn(&str) -> bool); 4] = [
-        ("The file", &|path| !path.contains('.')),
-        ("Services", &|path| path.starts_with("services.") && !path.starts_with("services.*.deploy")),
-        ("Deploy", &|path| path.starts_with("services.*.deploy")),
-        ("Networks, volumes, secrets, configs", &|path| path.contains('.') && !path.starts_with("services.")),
+    let sections: [(&str, Belongs); 4] = [
+        ("The file", |path| !path.contains('.')),
+        ("Services", |path| path.starts_with("services.") && !path.starts_with("services.*.deploy")),
+        ("Deploy", |path| path.starts_with("services.*.deploy")),
+        ("Networks, volumes, secrets, configs", |path| path.contains('.') && !path.starts_with("services.")),
     ];
     let mut n = 0;
     for (title, is_in) in sections {
