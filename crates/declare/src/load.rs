@@ -34,6 +34,7 @@ pub(crate) const OVERRIDE_NAMES: &[&str] =
 const POLICY_NAMES: &[&str] = &["mainstay.yaml", "mainstay.yml"];
 
 /// What is to be declared.
+#[derive(Clone)]
 pub struct Input<'a> {
     /// Where files are read.
     pub files: &'a dyn Files,

@@ -74,7 +74,7 @@ fn read<T>(settings: &Settings, read: impl FnOnce(&Input<'_>) -> T) -> Result<(P
         profiles: settings.profiles.iter().cloned().collect(),
         process_env: settings.variables.clone(),
         env_files: if settings.env_files.is_empty() { None } else { Some(paths(&settings.env_files)?) },
-        keeps_layers: true,
+        keeps_layers: false,
     });
     Ok((folder, made))
 }
@@ -98,7 +98,16 @@ pub fn compose(settings: &Settings, ui: &Ui) -> Result<String, Failure> {
 
 /// Reads the project's files.
 pub fn load(settings: &Settings) -> Result<Loaded, Failure> {
-    let (folder, loaded) = read(settings, declare::load)?;
+    loaded(settings, false)
+}
+
+/// The same, and keeps what each file says, so that what a value replaced can be told.
+pub fn load_with_layers(settings: &Settings) -> Result<Loaded, Failure> {
+    loaded(settings, true)
+}
+
+fn loaded(settings: &Settings, keeps_layers: bool) -> Result<Loaded, Failure> {
+    let (folder, loaded) = read(settings, |input| declare::load(&Input { keeps_layers, ..input.clone() }))?;
     let declare::Loaded { declared, resolved, diagnostics, sources } = loaded;
     let declaration = declared.map(|declared| Declaration::new(declared, folder, &diagnostics, sources.clone()));
     if let (Some(typed), Some(declaration)) = (&settings.project, &declaration)

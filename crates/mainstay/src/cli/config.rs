@@ -17,7 +17,10 @@ pub fn run(args: &Config, cx: &Context) -> Result<Exit, Failure> {
         cx.ui.data(crate::declaration::compose(&cx.settings, &cx.ui)?.trim_end());
         return Ok(Exit::Done);
     }
-    let loaded = declaration::load(&cx.settings)?;
+    let loaded = match &args.explain {
+        Some(_) => declaration::load_with_layers(&cx.settings)?,
+        None => declaration::load(&cx.settings)?,
+    };
     let Some(resolved) = loaded.resolved.clone() else {
         return loaded.checked(&cx.ui, cx.ui.verbose).map(|_| Exit::Done);
     };

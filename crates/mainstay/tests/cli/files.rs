@@ -259,3 +259,96 @@ fn colours_show_only_where_they_are_wanted() {
     let on_terminal = project.run_on_terminal("validate", "");
     assert!(on_terminal.out.contains('\x1b'), "{}", on_terminal.out);
 }
+
+#[test]
+fn config_shows_what_no_engine_runs_and_says_so() {
+    let project = Project::new(&[("compose.yaml", "services: { a: { image: \"x:1\", privileged: true } }\n")]);
+    let shown = project.run(&["config"]).code(0);
+    assert!(shown.out.contains("privileged: true"), "{}", shown.out);
+    assert!(shown.err.contains("this cannot be run as it is: 1 error"), "{}", shown.err);
+    project.run(&["plan"]).code(2);
+    assert!(project.run(&["init"]).code(0).err.contains("wrote mainstay.yaml"));
+}
+
+#[test]
+fn config_says_which_file_set_a_value_and_what_it_replaced() {
+    let project = Project::new(&[
+        (
+            "compose.yaml",
+            "services:\n  api:\n    image: acme/api:${TAG:-1}\n    environment: { LEVEL: info, SECRET: hunter2 }\n",
+        ),
+        ("compose.override.yaml", "services:\n  api:\n    environment:\n      - LEVEL=debug\n"),
+        (".env", "TAG=7\n"),
+        (
+            "mainstay.yaml",
+            "environments: { production: { services: { api: { ready_within: 5m } } } }\nservices: { api: { ready_within: 1m } }\n",
+        ),
+    ]);
+    project.run(&["config", "--explain", "services.api", "--reveal"]).expect(
+        0,
+        expect![[r#"
+        KEY                              VALUE              SET IN
+        services.api.image               acme/api:7         compose.yaml:3:12
+                                           with $TAG        .env:1:1
+        services.api.networks.default    null               follows from compose.override.yaml:2:3
+        services.api.environment.LEVEL   debug              compose.override.yaml:4:9
+                                           instead of info  compose.yaml:4:27
+        services.api.environment.SECRET  hunter2            compose.yaml:4:41
+        services.api.ready_within        5m                 mainstay.yaml:1:64
+                                           instead of 1m    mainstay.yaml:2:34"#]],
+        expect![""],
+    );
+    let masked = project.run(&["config", "--explain"]).code(0);
+    assert!(
+        !masked.out.contains("hunter2") && masked.out.contains("services.api.environment.SECRET"),
+        "{}",
+        masked.out
+    );
+    let json =
+        project.run(&["config", "--explain", "services.api.environment.LEVEL", "--reveal", "--json"]).code(0).json();
+    assert_eq!(json[0]["at"], serde_json::json!({ "file": "compose.override.yaml", "line": 4, "column": 9 }));
+    assert_eq!(json[0]["before"][0]["value"], "info");
+    project.run(&["config", "--explain", "services.apii.image"]).expect(
+        2,
+        expect![""],
+        expect![[r#"
+        error: nothing is set at `services.apii.image`
+          help: did you mean `services.api.image`?"#]],
+    );
+    project.run(&["config", "--explain", "probes.api.ready.interval"]).expect(
+        2,
+        expect![""],
+        expect![[r#"
+        error: `probes.api.ready.interval` is left out
+          because it is `30s` then
+          help: From the end of one probe to the next."#]],
+    );
+}
+
+#[test]
+fn fmt_lays_files_out_and_checks_them() {
+    let text = "# head\nroutes:\n- {host:   a.example, paths: {/: \"web:80\"}} # why\n";
+    let project = Project::new(&[("mainstay.yaml", text), ("compose.yaml", "services: {web: {image: \"nginx:1\"}}\n")]);
+    assert!(project.run(&["fmt", "--check"]).code(1).err.contains("would change"));
+    assert_eq!(project.read("mainstay.yaml"), text);
+    project.run(&["fmt"]).code(0);
+    assert_eq!(
+        project.read("mainstay.yaml"),
+        "# head\nroutes:\n  - { host: a.example, paths: { /: \"web:80\" } } # why\n"
+    );
+    project.run(&["fmt", "--check"]).code(0);
+    assert_eq!(project.run(&["fmt", "--json", "compose.yaml"]).code(0).json()[0]["changed"], true);
+    project.write("mainstay.yaml", "routes: [\n");
+    assert!(project.run(&["fmt"]).code(2).err.contains("MS0001"));
+    assert_eq!(project.read("mainstay.yaml"), "routes: [\n");
+}
+
+#[test]
+fn the_schema_and_sarif_are_json() {
+    let project = Project::new(&[("compose.yaml", "services: { a: { imgae: x, build: . } }\n")]);
+    assert_eq!(project.run(&["schema"]).code(0).json()["title"], "mainstay.yaml");
+    let log = project.run(&["validate", "--sarif"]).code(2).json();
+    let first = &log["runs"][0]["results"][0];
+    assert_eq!((first["ruleId"].as_str(), first["level"].as_str()), (Some("MS0010"), Some("error")));
+    assert_eq!(first["locations"][0]["physicalLocation"]["region"]["startColumn"], 18);
+}

@@ -3,6 +3,7 @@
 //! Daemons are fakes with a state of their own ([`fake`]); each test has its own folder and its own daemon.
 #![allow(clippy::disallowed_methods, reason = "tests touch the machine")]
 
+mod diagnostics;
 mod exec;
 mod fake;
 mod files;
