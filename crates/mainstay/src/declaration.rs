@@ -79,21 +79,15 @@ fn read<T>(settings: &Settings, read: impl FnOnce(&Input<'_>) -> T) -> Result<(P
     Ok((folder, made))
 }
 
-/// The Compose part of the project as the reference implementation writes it: a Compose file in JSON. Holds secrets.
-pub fn compose(settings: &Settings, ui: &Ui) -> Result<String, Failure> {
+/// The Compose part of the project as the reference implementation has it. Holds secrets.
+pub fn compose(settings: &Settings, ui: &Ui) -> Result<serde_json::Value, Failure> {
     let (_, reference) = read(settings, declare::reference::of_project)?;
     let declare::reference::Reference { json, diagnostics, sources } = reference;
-    match json {
-        Some(json) => {
-            let text = format!("{json:#}");
-            drop(json);
-            // In a Compose file a dollar sign is written twice.
-            Ok(if text.contains('$') { text.replace('$', "$$") } else { text })
-        }
-        None => Err(Loaded { declaration: None, resolved: None, diagnostics, sources }
+    json.ok_or_else(|| {
+        Loaded { declaration: None, resolved: None, diagnostics, sources }
             .checked(ui, false)
-            .expect_err("a project that cannot be shown has an error")),
-    }
+            .expect_err("a project that cannot be shown has an error")
+    })
 }
 
 /// Reads the project's files.

@@ -84,11 +84,16 @@ impl Ui {
 
     /// Prints data.
     pub fn data(&self, text: impl AsRef<str>) {
+        self.data_from(|out| out.write_all(text.as_ref().as_bytes()));
+    }
+
+    /// Prints data that is written piece by piece: as one text it would be held a second time.
+    pub fn data_from(&self, write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) {
         if self.is_unread() {
             return;
         }
-        let mut out = io::stdout().lock();
-        let written = out.write_all(text.as_ref().as_bytes()).and_then(|()| out.write_all(b"\n"));
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let written = write(&mut out).and_then(|()| out.write_all(b"\n"));
         match written.and_then(|()| out.flush()) {
             // `mainstay plan | head`: the reader has seen enough, which changes nothing about how the command ends.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.unread.store(true, Ordering::Relaxed),

@@ -306,9 +306,17 @@ impl<'a> Builder<'a> {
     fn end(&mut self, end: Mark) -> Result<(), Stop> {
         let open = self.open.pop().expect("the parser closes only what it opened");
         let span = self.first_line(open.start, end);
+        // Most collections are small and never grow again: their room for more would be a quarter of the tree.
         let value = match open.kind {
-            OpenKind::List(items) => Value::List(items),
-            OpenKind::Map(map) => Value::Map(self.merged(map)),
+            OpenKind::List(mut items) => {
+                items.shrink_to_fit();
+                Value::List(items)
+            }
+            OpenKind::Map(map) => {
+                let mut map = self.merged(map);
+                map.entries.shrink_to_fit();
+                Value::Map(map)
+            }
         };
         self.add(Node { value, span, tag: open.tag }, open.size, open.anchor)
     }

@@ -11,10 +11,12 @@ use declare::provenance::{self, How, Provenance, VariableOrigin};
 use declare::{Resolved, syntax};
 use model::span::{Sources, Span};
 use serde::Serialize;
+use std::io;
 
 pub fn run(args: &Config, cx: &Context) -> Result<Exit, Failure> {
     if args.compose {
-        cx.ui.data(crate::declaration::compose(&cx.settings, &cx.ui)?.trim_end());
+        let json = declaration::compose(&cx.settings, &cx.ui)?;
+        cx.ui.data_from(|out| Ok(serde_json::to_writer_pretty(Dollars(out), &json)?));
         return Ok(Exit::Done);
     }
     let loaded = match &args.explain {
@@ -38,6 +40,25 @@ pub fn run(args: &Config, cx: &Context) -> Result<Exit, Failure> {
         cx.ui.next("values are masked; `mainstay config --reveal` shows them");
     }
     Ok(Exit::Done)
+}
+
+/// Writes every dollar sign twice, as it is written in a Compose file.
+struct Dollars<'a>(&'a mut dyn io::Write);
+
+impl io::Write for Dollars<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|byte| *byte == b'$') {
+            self.0.write_all(part)?;
+            if part.ends_with(b"$") {
+                self.0.write_all(b"$")?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// That the files can be read does not mean that they can be run.
