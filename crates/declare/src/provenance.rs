@@ -90,6 +90,17 @@ pub fn explain(resolved: &Resolved, sources: &Sources, key: &str, reveal: bool) 
     Err(NoSuchKey { nearest: trees.into_iter().find_map(|tree| near(tree, key, "")) })
 }
 
+/// Where the value at a key of the Compose files stands; none where nothing does.
+pub fn place(resolved: &Resolved, key: &str) -> Option<Span> {
+    fn find<'n>(node: &'n Node, key: &str) -> Option<&'n Node> {
+        if key.is_empty() {
+            return Some(node);
+        }
+        node.as_map()?.entries.iter().find_map(|entry| find(&entry.value, below(&entry.key, key)?))
+    }
+    find(&resolved.compose, key).map(|node| node.span)
+}
+
 /// The key with its first unknown name replaced by a known one.
 fn near(node: &Node, key: &str, before: &str) -> Option<String> {
     let entries = &node.as_map()?.entries;

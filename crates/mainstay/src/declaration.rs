@@ -9,6 +9,7 @@ use crate::cli::settings::Settings;
 use crate::exit::{Exit, Failure};
 use crate::report;
 use crate::ui::Ui;
+use declare::provenance;
 use declare::{Declared, Input, Invocation, Resolved};
 use disk::Disk;
 use model::StackId;
@@ -141,6 +142,21 @@ impl Declaration {
     /// Where a service was written: file and line.
     pub fn place_of(&self, service: &str) -> Option<String> {
         let at = self.project.services.get(service)?.at;
+        Some(format!("{}:{}", self.sources.get(at.file).name, self.sources.position(at).0))
+    }
+
+    /// Where a key of a service was set: file and line. `key` is in the words of a plan, such as `environment.LEVEL`.
+    pub fn place_of_key(&self, service: &str, key: &str) -> Option<String> {
+        let key = key.split(' ').next().unwrap_or_default();
+        let ways = match key.strip_prefix("limits.") {
+            Some("memory") => vec!["deploy.resources.limits.memory".to_owned(), "mem_limit".to_owned()],
+            Some("pids") => vec!["deploy.resources.limits.pids".to_owned(), "pids_limit".to_owned()],
+            Some(limit) => vec![format!("deploy.resources.limits.{limit}"), limit.to_owned()],
+            None if key == "replicas" => vec!["deploy.replicas".to_owned(), "scale".to_owned()],
+            None => vec![key.to_owned()],
+        };
+        let place = |way: &String| provenance::place(&self.declared.resolved, &format!("services.{service}.{way}"));
+        let at = ways.iter().find_map(place)?;
         Some(format!("{}:{}", self.sources.get(at.file).name, self.sources.position(at).0))
     }
 

@@ -34,6 +34,19 @@ pub async fn ask(cx: &Context, declaration: &Declaration, bundle: String) -> Res
     Ok(cx.client().post(&of_stack(&declaration.stack, "/plan"), &PlanRequest { bundle }).await?)
 }
 
+/// The plan with the place that set each key that differs, as far as a file still says something of it.
+fn with_places(view: &PlanView, declaration: &Declaration) -> PlanView {
+    let mut view = view.clone();
+    for (service, change) in &mut view.services {
+        for key in &mut change.differs {
+            if let Some(place) = declaration.place_of_key(service, key) {
+                *key = format!("{key} at {place}");
+            }
+        }
+    }
+    view
+}
+
 /// Shows a plan as data.
 pub fn show(cx: &Context, declaration: &Declaration, view: &PlanView, detailed: bool) {
     if cx.ui.json {
@@ -45,7 +58,7 @@ pub fn show(cx: &Context, declaration: &Declaration, view: &PlanView, detailed: 
     let engine = declaration.project.engine.map(|engine| format!("  engine {engine}")).unwrap_or_default();
     cx.ui.note(format!("{}{}", cx.ui.err.tone(Tone::Strong, &view.stack), cx.ui.err.tone(Tone::Dim, &engine)));
     cx.ui.note("");
-    for line in plan_text::plan(view, detailed, cx.ui.out) {
+    for line in plan_text::plan(&with_places(view, declaration), detailed, cx.ui.out) {
         cx.ui.data(line);
     }
     let notes = declaration.notes();

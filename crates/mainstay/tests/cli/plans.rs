@@ -14,7 +14,7 @@ fn pending_changes_are_shown_with_reasons_and_exit_code_3() {
         3,
         expect![[r#"
             Services
-              ~  api  changed  environment.LOG_LEVEL
+              ~  api  changed  environment.LOG_LEVEL at compose.yaml:8
               = unchanged: db
 
             Steps
