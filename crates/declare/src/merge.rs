@@ -37,26 +37,28 @@ pub fn service(mut base: Node, over: Node) -> Node {
 
 /// What mainstay.yaml says for one environment over what it says for all; of what excludes each other the later counts.
 pub fn policy(mut base: Node, over: Node) -> Node {
-    const EITHER: &[(&str, &[&[&str]])] = &[
-        ("probes", &[&["http", "port"], &["tcp"], &["command"]]),
-        ("processes", &[&["static", "spa"], &["command", "artifacts", "working_dir"]]),
+    // The section, how deep below it the keys lie, and the keys of which one group excludes the others.
+    const EITHER: &[(&str, usize, &[&[&str]])] = &[
+        ("probes", 2, &[&["http", "port"], &["tcp"], &["command"]]),
+        ("processes", 1, &[&["static", "spa"], &["command", "artifacts", "working_dir"]]),
     ];
-    fn forget(base: &mut Map, over: &Map, either: &[&[&str]]) {
-        let said = either.iter().find(|keys| keys.iter().any(|key| over.get(key).is_some()));
-        let others = either.iter().filter(|keys| said.is_some_and(|said| said != *keys)).copied().flatten();
-        others.for_each(|key| drop(base.remove(key)));
-        for entry in &mut base.entries {
-            if let (Some(map), Some(over)) = (entry.value.as_map_mut(), over.get(&entry.key).and_then(Node::as_map)) {
-                forget(map, over, either);
+    fn forget(base: &mut Node, over: &Node, depth: usize, groups: &[&[&str]]) {
+        let (Some(base), Some(over)) = (base.as_map_mut(), over.as_map()) else { return };
+        if depth > 0 {
+            for entry in &mut base.entries {
+                let Some(over) = over.get(&entry.key) else { continue };
+                forget(&mut entry.value, over, depth - 1, groups);
             }
+            return;
         }
+        let Some(said) = groups.iter().find(|keys| keys.iter().any(|key| over.get(key).is_some())) else { return };
+        let others = groups.iter().filter(|keys| *keys != said).copied().flatten();
+        others.for_each(|key| drop(base.remove(key)));
     }
-    for (section, either) in EITHER {
-        if let (Some(base), Some(over)) = (
-            base.as_map_mut().and_then(|map| map.get_mut(section)).and_then(Node::as_map_mut),
-            over.as_map().and_then(|map| map.get(section)).and_then(Node::as_map),
-        ) {
-            forget(base, over, either);
+    for (section, depth, groups) in EITHER {
+        let base = base.as_map_mut().and_then(|map| map.get_mut(section));
+        if let (Some(base), Some(over)) = (base, over.as_map().and_then(|map| map.get(section))) {
+            forget(base, over, *depth, groups);
         }
     }
     merge(base, over)
