@@ -118,7 +118,10 @@ impl<'a> ServiceReader<'a> {
         let restart = self.restart(map, deploy);
         let template = Arc::new(self.template(map, deploy, runs, recipe));
         self.judge_build(entry, map, image.as_ref(), recipe);
-        self.judge_data(entry, &template);
+        // A job that runs once, such as a dump, takes the store's image for its tools.
+        if role == Role::Service {
+            self.judge_data(entry, &template);
+        }
         let at = entry.key_span;
         Some(Service { template, role, replicas, depends_on, published, ports, probes, restart, update, direct, at })
     }

@@ -93,23 +93,29 @@ impl Table {
 
     /// Holds a tree against the table.
     pub fn check(&self, node: &Node, found: &mut Findings) {
+        self.check_below(node, "", found);
+    }
+
+    /// `above` is the key that the node stands under, empty under a name that the user chose: of `limits.memory` and
+    /// `reservations.memory` the last word alone would say little.
+    fn check_below(&self, node: &Node, above: &str, found: &mut Findings) {
         match &node.value {
             Value::List(items) => {
                 if let Some(item) = self.below.get("[]") {
-                    items.iter().for_each(|node| item.check(node, found));
+                    items.iter().for_each(|node| item.check_below(node, above, found));
                 }
             }
             Value::Map(map) => {
                 let keyed = self.below.keys().any(|key| *key != "[]");
                 if keyed {
-                    map.entries.iter().for_each(|entry| self.check_entry(entry, found));
+                    map.entries.iter().for_each(|entry| self.check_entry(entry, above, found));
                 }
             }
             Value::Scalar(_) => {}
         }
     }
 
-    fn check_entry(&self, entry: &Entry, found: &mut Findings) {
+    fn check_entry(&self, entry: &Entry, above: &str, found: &mut Findings) {
         let key = &*entry.key;
         if key.starts_with("x-") && !self.is_open() {
             return;
@@ -126,10 +132,11 @@ impl Table {
             Some(Standing::Elsewhere(_)) => {}
             Some(standing) if !standing.goes_on() => {
                 if !is_off(&entry.value) {
-                    found.push(said(key, standing).at(span, ""));
+                    let name = if above.is_empty() { key.to_owned() } else { format!("{above}.{key}") };
+                    found.push(said(&name, standing).at(span, ""));
                 }
             }
-            _ => row.check(&entry.value, found),
+            _ => row.check_below(&entry.value, if self.is_open() { "" } else { key }, found),
         }
     }
 
