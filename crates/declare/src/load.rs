@@ -1,6 +1,7 @@
 //! The whole way: finds the files, runs the stages in order, gives the project and all diagnostics.
 //!
-//! syntax → compose (variables, shapes, long forms, include, extends, merge) → keys → resolve → assemble → consistency.
+//! syntax → compose (variables, shapes, long forms, include, extends, merge) → values → profiles → keys → what follows from
+//! what is written → what must fit together → resolve → assemble → consistency → advice.
 
 use crate::compose::{Beside, Source};
 use crate::declaration::{Build, Declared};
@@ -96,30 +97,35 @@ struct Read {
 /// The same files with blank lines in place of what is private, and stars in place of open secrets: passwords lie beside
 /// what is wrong, and what is shown ends in other people's logs.
 fn without_texts(sources: &Sources, private: &BTreeSet<FileId>, open: &[Span]) -> Sources {
-    let mut shown = Sources::default();
+    fn hide(text: &str, sign: &str, shown: &mut String) {
+        text.chars()
+            .for_each(|c| if c == '\n' { shown.push('\n') } else { shown.push_str(&sign.repeat(c.len_utf8())) });
+    }
+    let open: BTreeSet<&Span> = open.iter().collect();
+    let mut all = Sources::default();
     for (file, source) in sources.iter() {
-        let blank = |c: char| if c == '\n' { "\n".to_owned() } else { " ".repeat(c.len_utf8()) };
-        let mut spans: Vec<&Span> = open.iter().filter(|span| span.file == file).collect();
-        spans.sort();
-        spans.dedup();
+        let text = &*source.text;
+        let mut spans = open.iter().filter(|span| span.file == file).peekable();
         if private.contains(&file) {
-            shown.add(&source.name, source.text.chars().map(blank).collect::<String>());
-        } else if spans.is_empty() {
-            shown.add(&source.name, source.text.clone());
+            let mut shown = String::with_capacity(text.len());
+            hide(text, " ", &mut shown);
+            all.add(&source.name, shown);
+        } else if spans.peek().is_none() {
+            all.add(&source.name, source.text.clone());
         } else {
-            let mut text = source.text.to_string();
+            let (mut shown, mut done) = (String::with_capacity(text.len()), 0);
             for span in spans {
                 let (start, end) = (span.start as usize, span.end as usize);
-                if let Some(written) = source.text.get(start..end) {
-                    let star = |c: char| if c == '\n' { "\n".to_owned() } else { "*".repeat(c.len_utf8()) };
-                    let stars: String = written.chars().map(star).collect();
-                    text.replace_range(start..end, &stars);
-                }
+                let Some((before, secret)) = text.get(done..start).zip(text.get(start..end)) else { continue };
+                shown.push_str(before);
+                hide(secret, "*", &mut shown);
+                done = end;
             }
-            shown.add(&source.name, text);
+            shown.push_str(&text[done..]);
+            all.add(&source.name, shown);
         }
     }
-    shown
+    all
 }
 
 /// A variable, its value and where it was set.

@@ -9,10 +9,7 @@ mod support;
 use mainstay_declare::declaration::without_places;
 use mainstay_declare::{from_canonical, to_canonical};
 use std::fmt::Write;
-use std::path::Path;
 use support::{Case, diagnostics};
-
-const LINE: &str = "\n----\n";
 
 fn outcome(case: &Case) -> String {
     let loaded = case.load();
@@ -38,20 +35,7 @@ fn outcome(case: &Case) -> String {
 
 #[test]
 fn every_golden_file_comes_out_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let mut cases = 0;
-    for entry in std::fs::read_dir(&folder).expect("tests/data exists") {
-        let path = entry.expect("readable").path();
-        let text = std::fs::read_to_string(&path).expect("UTF-8");
-        let Some((input, expected)) = text.split_once(LINE) else { continue };
-        cases += 1;
-        let got = outcome(&Case::parse(&format!("{input}\n")));
-        if std::env::var_os("UPDATE_EXPECT").is_some() {
-            std::fs::write(&path, format!("{input}{LINE}{got}")).expect("writable");
-        } else {
-            assert!(got == expected, "{}: run with UPDATE_EXPECT=1 if this is right\n{got}", path.display());
-        }
-    }
+    let cases = support::golden("tests/data", outcome);
     assert!(cases >= 8, "the golden files are not where they should be");
 }
 
@@ -72,4 +56,35 @@ services: { quick: { ready_within: 20s } }
     let seconds: Vec<(String, u64)> =
         project.services.iter().map(|(name, service)| (name.to_string(), service.update.deadline.as_secs())).collect();
     assert_eq!(seconds, [("patient".into(), 630), ("quick".into(), 20), ("usual".into(), 120)]);
+}
+
+#[test]
+fn open_secrets_are_starred_in_what_is_shown() {
+    let loaded = Case::parse(
+        "==> compose.yaml
+services:
+  a: { image: \"redis:7\", environment: { A_TOKEN: \"hüntér\", LEVEL: info, B_SECRET: two } }
+  b: { image: \"redis:7\", environment: [DB_PASSWORD=three, LEVEL=info] }
+",
+    )
+    .load();
+    let shown = loaded.sources.iter().next().expect("one file").1.text.clone();
+    assert_eq!(
+        &*shown,
+        "services:
+  a: { image: \"redis:7\", environment: { A_TOKEN: **********, LEVEL: info, B_SECRET: *** } }
+  b: { image: \"redis:7\", environment: [*****************, LEVEL=info] }
+"
+    );
+}
+
+#[test]
+fn many_open_secrets_cost_no_more_than_reading_them() {
+    let mut text = String::from("services:\n  a:\n    image: redis:7\n    environment:\n");
+    (0..100_000).for_each(|n| text.push_str(&format!("      S{n}_TOKEN: a-secret-that-stands-in-the-file\n")));
+    let case =
+        Case { files: mainstay_declare::MemoryFiles::new().with("/srv/demo/compose.yaml", text), ..Case::default() };
+    let loaded = case.load();
+    assert!(loaded.declared.is_some());
+    assert!(!loaded.sources.iter().any(|(_, source)| source.text.contains("a-secret")));
 }

@@ -8,9 +8,7 @@ mod support;
 
 use mainstay_declare::survey::survey;
 use std::path::Path;
-use support::{Case, diagnostics};
-
-const LINE: &str = "\n----\n";
+use support::{Case, LINE, diagnostics};
 
 fn outcome(case: &Case) -> String {
     let loaded = case.load();
@@ -27,21 +25,7 @@ fn outcome(case: &Case) -> String {
 
 #[test]
 fn every_file_is_taken_or_refused_with_the_reason() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/handbooks");
-    let mut n = 0;
-    for entry in std::fs::read_dir(&folder).expect("tests/handbooks exists") {
-        let path = entry.expect("readable").path();
-        let text = std::fs::read_to_string(&path).expect("UTF-8");
-        let (input, expected) =
-            text.split_once(LINE).unwrap_or_else(|| panic!("{} has no second half", path.display()));
-        n += 1;
-        let got = outcome(&Case::parse(&format!("{input}\n")));
-        if std::env::var_os("UPDATE_EXPECT").is_some() {
-            std::fs::write(&path, format!("{input}{LINE}{got}")).expect("writable");
-        } else {
-            assert!(got == expected, "{}: run with UPDATE_EXPECT=1 if this is right\n{got}", path.display());
-        }
-    }
+    let n = support::golden("tests/handbooks", outcome);
     assert!(n >= 10, "the handbooks' files are not where they should be");
 }
 

@@ -78,6 +78,29 @@ pub fn diagnostics(loaded: &Loaded) -> String {
     out
 }
 
+/// What stands between a case and what comes of it.
+pub const LINE: &str = "\n----\n";
+
+/// Holds every `.txt` file of a folder, a case and what comes of it, against `outcome`; `UPDATE_EXPECT=1` writes what comes.
+/// Gives the number of cases; a file without the line is none.
+pub fn golden(folder: &str, outcome: impl Fn(&Case) -> String) -> usize {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut n = 0;
+    for entry in std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.expect("readable").path();
+        let text = std::fs::read_to_string(&path).expect("UTF-8");
+        let Some((input, expected)) = text.split_once(LINE) else { continue };
+        n += 1;
+        let got = outcome(&Case::parse(&format!("{input}\n")));
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(&path, format!("{input}{LINE}{got}")).expect("writable");
+        } else {
+            assert!(got == expected, "{}: run with UPDATE_EXPECT=1 if this is right\n{got}", path.display());
+        }
+    }
+    n
+}
+
 /// Holds a page of `docs` that is written from a table against that table; `UPDATE_EXPECT=1` writes it.
 pub fn same_as_page(name: &str, wanted: &str) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name);
