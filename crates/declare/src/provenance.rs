@@ -20,8 +20,8 @@ pub struct Provenance {
     pub how: How,
     /// What other files said before, the nearest first: place and value.
     pub before: Vec<(Span, String)>,
-    /// The variables in it, and where each was set.
-    pub variables: Vec<(String, VariableOrigin)>,
+    /// The variables in it, and where each was set; none for one that is not.
+    pub variables: Vec<(String, Option<Origin>)>,
 }
 
 /// How a value came to be.
@@ -31,19 +31,6 @@ pub enum How {
     Written(Span),
     /// It follows from what stands there.
     Implied(Span),
-}
-
-/// Where a variable was set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VariableOrigin {
-    /// In the environment of the command.
-    Process,
-    /// In a file.
-    File(Span),
-    /// By ourselves.
-    BuiltIn,
-    /// Nowhere.
-    Unset,
 }
 
 /// A key that is not there.
@@ -233,14 +220,9 @@ impl At<'_> {
         all
     }
 
-    fn variables(&self, node: &Node) -> Vec<(String, VariableOrigin)> {
+    fn variables(&self, node: &Node) -> Vec<(String, Option<Origin>)> {
         let known = &self.resolved.variables;
-        let origin = |name: &str| match known.variable(name).map(|variable| variable.origin) {
-            Some(Origin::Process) => VariableOrigin::Process,
-            Some(Origin::File(span)) => VariableOrigin::File(span),
-            Some(Origin::BuiltIn) => VariableOrigin::BuiltIn,
-            None => VariableOrigin::Unset,
-        };
+        let origin = |name: &str| known.variable(name).map(|variable| variable.origin);
         // A name without a value stands for the variable of that name.
         if let (Some(Step::Key(name)), Some(key)) = (self.way.last(), self.keys.last())
             && *key == node.span

@@ -237,7 +237,9 @@ impl Check<'_> {
     fn jobs(&self, found: &mut Findings) {
         for entry in section(self.top, "jobs") {
             let Some(job) = entry.value.as_map() else { continue };
-            if let Some(service) = self.services.iter().find(|service| service.key == entry.key) {
+            if self.has("services", &entry.key)
+                && let Some(service) = self.services.iter().find(|service| service.key == entry.key)
+            {
                 let message = format!("`{}` is a service and a job", entry.key);
                 let diagnostic =
                     error(codes::CONFLICT, message).at(entry.key_span, "").at(service.key_span, "and here");

@@ -7,7 +7,8 @@ use crate::exit::{Exit, Failure};
 use crate::report;
 use crate::ui::paint::Tone;
 use declare::keys::policy::{Default, about};
-use declare::provenance::{self, How, Provenance, VariableOrigin};
+use declare::provenance::{self, How, Provenance};
+use declare::variables::Origin;
 use declare::{Resolved, syntax};
 use model::span::{Sources, Span};
 use serde::Serialize;
@@ -153,10 +154,10 @@ fn explain(resolved: &Resolved, sources: &Sources, key: &str, reveal: bool, cx: 
         }
         for (name, origin) in &one.variables {
             let origin = match origin {
-                VariableOrigin::Process => "the environment of this command".to_owned(),
-                VariableOrigin::File(span) => shown(*span),
-                VariableOrigin::BuiltIn => "Mainstay itself".to_owned(),
-                VariableOrigin::Unset => "not set".to_owned(),
+                Some(Origin::Process) => "the environment of this command".to_owned(),
+                Some(Origin::File(span)) => shown(*span),
+                Some(Origin::BuiltIn) => "Mainstay itself".to_owned(),
+                None => "not set".to_owned(),
             };
             let cells = [format!("  with ${name}"), origin].map(|cell| paint.tone(Tone::Dim, &cell));
             table.row([String::new()].into_iter().chain(cells));
@@ -184,12 +185,12 @@ fn explained<'a>(one: &'a Provenance, sources: &Sources) -> Explained<'a> {
         How::Written(span) => ("written", span),
         How::Implied(span) => ("implied", span),
     };
-    let variable = |(name, origin): &'a (String, VariableOrigin)| {
+    let variable = |(name, origin): &'a (String, Option<Origin>)| {
         let (origin, at) = match origin {
-            VariableOrigin::Process => ("environment", None),
-            VariableOrigin::File(span) => ("file", Some(place(*span))),
-            VariableOrigin::BuiltIn => ("built-in", None),
-            VariableOrigin::Unset => ("unset", None),
+            Some(Origin::Process) => ("environment", None),
+            Some(Origin::File(span)) => ("file", Some(place(*span))),
+            Some(Origin::BuiltIn) => ("built-in", None),
+            None => ("unset", None),
         };
         Variable { name, origin, at }
     };

@@ -15,7 +15,7 @@ enum Mark {
 
 /// Finds cycles without recursion: chains of thousands of services are legal.
 pub(super) fn check(services: &[Entry], found: &mut Findings) {
-    let needs = |entry: &Entry| entry.value.as_map().map_or(&[][..], |map| section(map, "depends_on")).to_vec();
+    let needs = |at: usize| services[at].value.as_map().map_or(&[][..], |map| section(map, "depends_on")).iter();
     let index: HashMap<&str, usize> = services.iter().zip(0..).map(|(entry, at)| (&*entry.key, at)).collect();
     let mut marks: Vec<Option<Mark>> = vec![None; services.len()];
     for start in 0..services.len() {
@@ -23,7 +23,7 @@ pub(super) fn check(services: &[Entry], found: &mut Findings) {
             continue;
         }
         let mut path: Vec<(&str, Option<Span>)> = vec![(&*services[start].key, None)];
-        let mut stack = vec![(start, needs(&services[start]).into_iter())];
+        let mut stack = vec![(start, needs(start))];
         marks[start] = Some(Mark::Open);
         while let Some((at, edges)) = stack.last_mut() {
             let Some(edge) = edges.next() else {
@@ -39,7 +39,7 @@ pub(super) fn check(services: &[Entry], found: &mut Findings) {
                 None => {
                     marks[to] = Some(Mark::Open);
                     path.push((&*services[to].key, Some(edge.key_span)));
-                    stack.push((to, needs(&services[to]).into_iter()));
+                    stack.push((to, needs(to)));
                 }
             }
         }

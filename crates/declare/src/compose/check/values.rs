@@ -148,13 +148,9 @@ fn devices(service: &Map, found: &mut Findings) {
             wrong(found, codes::VALUE, count.span, message, "write a number, or `all`");
         }
     }
-    for (key, rates) in [("bps", true), ("iops", false)] {
-        for way in ["device_read", "device_write"] {
-            let items = at(service, &["blkio_config", &format!("{way}_{key}")]).and_then(Node::as_list);
-            for rate in items.unwrap_or_default().iter().filter_map(|item| item.as_map()?.get("rate")) {
-                size(rate, if rates { "rate" } else { "number of operations" }, found);
-            }
-        }
+    for key in ["device_read_bps", "device_read_iops", "device_write_bps", "device_write_iops"] {
+        let items = at(service, &["blkio_config", key]).and_then(Node::as_list).unwrap_or_default();
+        items.iter().filter_map(|item| item.as_map()?.get("rate")).for_each(|rate| size(rate, "rate", found));
     }
 }
 
