@@ -26,7 +26,9 @@ pub fn usual(file: FileId, text: &str) -> Result<String, Vec<Diagnostic>> {
         let help = "write it in a plainer way, or leave this file as it is";
         vec![error(codes::YAML, message).at(Span { file, start: 0, end: 0 }, "").help(help)]
     };
-    let laid_out = pretty_yaml::format_text(text, &options).map_err(|_| wrong("this file cannot be laid out"))?;
+    // The printer gives up on forms that nobody writes, such as lines that begin beyond the sixtieth column.
+    let laid_out = std::panic::catch_unwind(|| pretty_yaml::format_text(text, &options));
+    let Ok(Ok(laid_out)) = laid_out else { return Err(wrong("this file cannot be laid out")) };
     // A mistake of the layout must never cost a value.
     match build::documents(file, &laid_out, &mut Findings::default()) {
         Some(after) if says_the_same(&before, &after) => Ok(laid_out),
@@ -94,6 +96,9 @@ mod tests {
         let found = usual(FileId(0), "a: [1\nb: 2").expect_err("no YAML");
         assert!(found[0].is_error() && found[0].code == "MS0001", "{found:#?}");
         assert!(usual(FileId(0), "a: 1\na: 2").is_err());
+        let deep: String = (0..200).map(|n| format!("{}k{n}:\n", "  ".repeat(n))).collect();
+        let found = usual(FileId(0), &deep).expect_err("too deep");
+        assert_eq!(found[0].message, "this file cannot be laid out");
         assert_eq!(laid_out(""), "");
         assert_eq!(laid_out("a: 1\r\nb: 2\r\n"), "a: 1\nb: 2\n");
     }

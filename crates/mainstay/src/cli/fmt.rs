@@ -67,12 +67,17 @@ fn policy(cx: &Context) -> Result<PathBuf, Failure> {
 fn read(file: &Path) -> Result<String, Failure> {
     let bytes = if file.as_os_str() == STDIN {
         let mut bytes = Vec::new();
-        let read = std::io::stdin().take(MAX_FILE_BYTES).read_to_end(&mut bytes);
+        let read = std::io::stdin().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
         read.map_err(|error| Failure::failed("standard input cannot be read").because(error))?;
         bytes
     } else {
         runtime::files::read(file).map_err(|error| Failure::of(&error))?
     };
+    // What is left of a text that is cut would be written as the whole.
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let message = format!("{} is larger than {} MiB", file.display(), MAX_FILE_BYTES >> 20);
+        return Err(Failure::usage(message).help("split the file"));
+    }
     let wrong = |(at, what)| {
         Failure::usage(format!("{} is no UTF-8 text: {what} at byte {at}", file.display()))
             .help("save the file as UTF-8")
