@@ -174,7 +174,7 @@ impl Loaded {
         let advice = self.diagnostics.len() - pressing.len();
         if advice > 0 && !all && self.declaration.is_some() {
             let pieces = if advice == 1 { "1 piece".to_owned() } else { format!("{advice} pieces") };
-            ui.detail(format!("{pieces} of advice: see `mainstay validate`"));
+            ui.note(format!("{pieces} of advice: see `mainstay validate`"));
         }
         self.declaration.ok_or_else(|| {
             let tally = report::tally(ui, &self.diagnostics).unwrap_or_default();

@@ -22,6 +22,7 @@ fn up_follows_the_release_and_ends_with_a_summary() {
         0,
         expect![""],
         expect![[r#"
+            3 pieces of advice: see `mainstay validate`
               ✔ sent 2 files, 40 B
             shop@development  release 4  more logging
               ✔ api.2  started  TIME
@@ -90,6 +91,7 @@ fn a_daemon_that_dies_in_the_middle_is_waited_for_and_the_run_followed_on() {
         0,
         expect![""],
         expect![[r#"
+            3 pieces of advice: see `mainstay validate`
               ✔ sent 2 files, 40 B
             shop@development  release 4
               ✔ api.2  started  TIME
@@ -156,6 +158,7 @@ fn a_failed_release_explains_itself_now_and_later() {
         1,
         expect![""],
         expect![[r#"
+            3 pieces of advice: see `mainstay validate`
               ✔ sent 2 files, 40 B
             shop@development  release 4
               ✔ api.2  started  TIME

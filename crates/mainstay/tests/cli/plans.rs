@@ -21,6 +21,7 @@ fn pending_changes_are_shown_with_reasons_and_exit_code_3() {
               api.2  start → await → route  spec changed
               api.1  drain → stop           spec changed"#]],
         expect![[r#"
+            3 pieces of advice: see `mainstay validate`
               · building api  echo building the api && touch built
               ✔ built api  TIME
               ✔ sent 2 files, 40 B
@@ -110,6 +111,7 @@ fn files_that_cannot_be_collected_are_all_named_and_nothing_is_sent() {
         2,
         expect![""],
         expect![[r#"
+            3 pieces of advice: see `mainstay validate`
             error: the files of the release cannot be collected
               because `bin/api` is not there
                       `web/passwd` leads to /etc/passwd, outside the project
