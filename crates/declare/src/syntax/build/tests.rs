@@ -171,8 +171,9 @@ mod round_trip {
             let text = serde_json::to_string(&value).expect("values are JSON");
             let mut found = Findings::default();
             let file = model::span::FileId(0);
-            // Legal in JSON, not in YAML.
-            let is_yaml = |c: char| !matches!(c, '\x7f'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}');
+            // Legal in JSON; YAML has no place for most of them, and U+0085, U+2028 and U+2029 end its lines.
+            let is_yaml =
+                |c: char| !matches!(c, '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
             let escaped = |c: char| if is_yaml(c) { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) };
             let text: String = text.chars().map(escaped).collect();
             let node = parse(file, &text, &mut found).expect("JSON is YAML");
