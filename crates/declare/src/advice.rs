@@ -100,7 +100,7 @@ fn says_restart(map: &Map, service: &Service) -> bool {
     is_written(map.get("restart"))
         || is_written(deploy.and_then(|map| map.get("restart_policy")))
         // Where nothing can be run nothing ends.
-        || matches!(service.template.runs, Runs::BuildOnly)
+        || matches!(service.template.runs, Runs::Build { .. })
 }
 
 fn fixed_version(image: &ImageRef, map: &Map, found: &mut Findings) {

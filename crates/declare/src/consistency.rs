@@ -80,7 +80,7 @@ fn satisfiable(on: &ServiceName, other: &Service, condition: Condition, at: Span
             let message = format!("this waits until `{on}` is healthy, but nothing tells whether it is");
             let help = format!("give `{on}` a `healthcheck`, or a probe in mainstay.yaml");
             // An image may bring a check of its own; a program does not.
-            let from_image = matches!(other.template.runs, Runs::Image { .. } | Runs::BuildOnly);
+            let from_image = matches!(other.template.runs, Runs::Image { .. } | Runs::Build { .. });
             let make = if from_image { warning } else { error };
             found.push(make(codes::NEVER_HEALTHY, message).at(at, "").at(other.at, "no health check").help(help));
         }

@@ -76,7 +76,7 @@ fn bundle_paths(project: &Project) -> BTreeSet<String> {
             Runs::Static { root, .. } => {
                 paths.insert(root.clone());
             }
-            Runs::Image { .. } | Runs::BuildOnly => {}
+            Runs::Image { .. } | Runs::Build { .. } => {}
         }
         for mount in &service.template.mounts {
             if let MountSource::Bundle(path) = &mount.source {

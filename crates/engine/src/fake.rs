@@ -259,8 +259,8 @@ impl Engine for FakeEngine {
 
     async fn check(&self, template: &Template) -> Vec<Shortcoming> {
         match template.runs {
-            Runs::Image { .. } | Runs::Process { .. } => Vec::new(),
-            Runs::Static { .. } | Runs::BuildOnly => {
+            Runs::Image { .. } | Runs::Build { .. } | Runs::Process { .. } => Vec::new(),
+            Runs::Static { .. } => {
                 let what = "it has nothing to run".to_owned();
                 vec![Shortcoming { fatal: true, what, cure: "give it an image or a command".into() }]
             }

@@ -3,7 +3,10 @@
 //! A hash of secret values can be guessed at, so every hash that leaves the daemon is keyed with a key that
 //! does not. Fields are fed with their length, so that no two templates share an encoding.
 
+use crate::container::{Build, Container, Context, Logging, Namespaces, Recipe};
 use crate::project::{Artifact, File, FileKind, Mount, MountSource, Runs, Template};
+use crate::secret::Secret;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -152,6 +155,7 @@ impl Feed<'_> {
             stop_signal,
             stop_grace,
             labels,
+            container,
         } = template;
         self.runs(runs)?;
         self.list(environment.iter(), |f, (name, value)| {
@@ -195,17 +199,28 @@ impl Feed<'_> {
             f.text(name);
             f.text(value);
         });
+        self.container(container);
         Ok(())
     }
 
     fn runs(&mut self, runs: &Runs) -> Result<(), String> {
         match runs {
-            Runs::Image { image, entrypoint, command } => {
+            // When it is fetched is nothing a replica is started with; of one that is known, its name is not either.
+            Runs::Image { image, pull: _, pin, entrypoint, command } => {
                 self.number(0);
-                self.text(&image.to_string());
-                for argv in [entrypoint, command] {
-                    self.option(argv.as_ref(), |f, argv| f.list(argv.iter(), |f, v| f.text(v)));
+                match pin {
+                    Some(id) => self.text(id.as_str()),
+                    None => self.text(&image.to_string()),
                 }
+                self.argv([entrypoint, command]);
+            }
+            Runs::Build { build, pin, entrypoint, command } => {
+                self.number(3);
+                match pin {
+                    Some(id) => self.text(id.as_str()),
+                    None => self.build(build)?,
+                }
+                self.argv([entrypoint, command]);
             }
             Runs::Process { command, artifacts } => {
                 self.number(1);
@@ -222,9 +237,159 @@ impl Feed<'_> {
                 self.number(u64::from(*spa));
                 self.in_bundle(root)?;
             }
-            Runs::BuildOnly => self.number(3),
         }
         Ok(())
+    }
+
+    fn argv(&mut self, argvs: [&Option<Vec<String>>; 2]) {
+        for argv in argvs {
+            self.option(argv.as_ref(), |f, argv| f.list(argv.iter(), |f, v| f.text(v)));
+        }
+    }
+
+    fn map<V: AsRef<str>>(&mut self, map: &BTreeMap<String, V>) {
+        self.list(map.iter(), |f, (name, value)| {
+            f.text(name);
+            f.text(value.as_ref());
+        });
+    }
+
+    fn secrets(&mut self, map: &BTreeMap<String, Secret>) {
+        self.list(map.iter(), |f, (name, value)| {
+            f.text(name);
+            f.bytes(value.reveal());
+        });
+    }
+
+    fn context(&mut self, context: &Context) -> Result<(), String> {
+        match context {
+            Context::Bundle(path) => {
+                self.number(0);
+                self.in_bundle(path)
+            }
+            Context::Remote(text) => {
+                self.number(1);
+                self.text(text);
+                Ok(())
+            }
+            Context::Image(text) => {
+                self.number(2);
+                self.text(text);
+                Ok(())
+            }
+        }
+    }
+
+    fn build(&mut self, build: &Build) -> Result<(), String> {
+        let Build {
+            context,
+            recipe,
+            target,
+            args,
+            contexts,
+            secrets,
+            labels,
+            // From where layers are taken, and what else the image is called, changes nothing in it.
+            cache_from: _,
+            no_cache: _,
+            pull: _,
+            names: _,
+            network,
+            extra_hosts,
+            shm,
+            platform,
+        } = build;
+        self.context(context)?;
+        let (number, text) = match recipe {
+            Recipe::File(path) => (0, path),
+            Recipe::Inline(text) => (1, text),
+        };
+        self.number(number);
+        self.text(text);
+        self.option(target.as_deref(), Self::text);
+        self.secrets(args);
+        self.number(contexts.len() as u64);
+        for (name, context) in contexts {
+            self.text(name);
+            self.context(context)?;
+        }
+        self.secrets(secrets);
+        self.map(labels);
+        self.option(network.as_deref(), Self::text);
+        self.list(extra_hosts.iter(), |f, (name, address)| {
+            f.text(name);
+            f.text(&address.to_string());
+        });
+        self.option(*shm, |f, v| f.number(v.0));
+        self.option(platform.as_deref(), Self::text);
+        Ok(())
+    }
+
+    fn container(&mut self, container: &Container) {
+        let Container {
+            user,
+            group_add,
+            init,
+            privileged,
+            tty,
+            stdin_open,
+            platform,
+            runtime,
+            devices,
+            device_cgroup_rules,
+            sysctls,
+            security_opt,
+            dns,
+            dns_opt,
+            dns_search,
+            domainname,
+            namespaces: Namespaces { network, ipc, pid, uts, user: user_space, cgroup },
+            logging,
+            memory_reservation,
+            memory_swap,
+            mem_swappiness,
+            cpu_shares,
+            cpu_period,
+            cpu_quota,
+            cpuset,
+            oom_score_adj,
+            oom_kill_disable,
+            cgroup_parent,
+            storage_opt,
+            host_gateway,
+            external_networks,
+            annotations,
+        } = container;
+        for flag in [init, privileged, tty, stdin_open, oom_kill_disable] {
+            self.number(u64::from(*flag));
+        }
+        for text in [user, platform, runtime, domainname, network, ipc, pid, uts, user_space, cgroup, cpuset] {
+            self.option(text.as_deref(), Self::text);
+        }
+        self.option(cgroup_parent.as_deref(), Self::text);
+        for list in [group_add, device_cgroup_rules, security_opt, dns_opt, dns_search] {
+            self.list(list.iter(), |f, v| f.text(v));
+        }
+        self.list(devices.iter(), |f, device| {
+            [&device.host, &device.inside, &device.permissions].into_iter().for_each(|v| f.text(v));
+        });
+        self.list(dns.iter(), |f, address| f.text(&address.to_string()));
+        [sysctls, storage_opt, annotations].into_iter().for_each(|map| self.map(map));
+        self.option(logging.as_ref(), |f, Logging { driver, options }| {
+            f.option(driver.as_deref(), Self::text);
+            f.map(options);
+        });
+        self.option(*memory_reservation, Self::number);
+        self.option(*memory_swap, |f, v| f.number(v as u64));
+        self.option(*mem_swappiness, |f, v| f.number(v.into()));
+        [cpu_shares, cpu_period].into_iter().for_each(|v| self.option(*v, Self::number));
+        self.option(*cpu_quota, |f, v| f.number(v as u64));
+        self.option(*oom_score_adj, |f, v| f.number(v as u64));
+        self.list(host_gateway.iter(), |f, v| f.text(v));
+        self.list(external_networks.iter(), |f, (name, attachment)| {
+            f.text(name);
+            f.list(attachment.aliases.iter(), |f, alias| f.text(alias));
+        });
     }
 
     fn mount(&mut self, mount: &Mount) -> Result<(), String> {
@@ -243,6 +408,10 @@ impl Feed<'_> {
             MountSource::Bundle(path) => {
                 self.number(3);
                 self.in_bundle(path)?;
+            }
+            MountSource::External(name) => {
+                self.number(5);
+                self.text(name);
             }
             MountSource::Tmpfs { size } => {
                 self.number(4);

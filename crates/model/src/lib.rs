@@ -4,6 +4,7 @@
 //! Never reads a file, a clock or the environment, and derives no wire form: those live in the outer crates.
 //! Start with [`project::Project`] (what the two files say) and [`stack::Stack`] (what shall run).
 
+pub mod container;
 pub mod diagnostic;
 pub mod fingerprint;
 pub mod id;

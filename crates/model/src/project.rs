@@ -1,5 +1,6 @@
 //! What the two files declare, for one environment: every value legal, defaults filled in.
 
+use crate::container::{Build, Container, ImageId, Pull};
 use crate::image::ImageRef;
 use crate::name::{EnvironmentName, NetworkName, ProjectName, ServiceName, VolumeName};
 use crate::policy::{EngineKind, Route};
@@ -107,6 +108,8 @@ pub struct Template {
     pub stop_grace: Duration,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// What only a container engine can give; the process engine's table refuses each of them.
+    pub container: Container,
 }
 
 /// What a replica runs.
@@ -116,6 +119,21 @@ pub enum Runs {
     Image {
         /// The image.
         image: ImageRef,
+        /// When it is fetched.
+        pull: Pull,
+        /// Which one it is on the engine; none until a release is settled, and where images are only names.
+        pin: Option<ImageId>,
+        /// Replaces the image's entry point.
+        entrypoint: Option<Vec<String>>,
+        /// Replaces the image's command.
+        command: Option<Vec<String>>,
+    },
+    /// An image that is made of the bundle.
+    Build {
+        /// How.
+        build: Box<Build>,
+        /// Which one it has become; none until a release is settled.
+        pin: Option<ImageId>,
         /// Replaces the image's entry point.
         entrypoint: Option<Vec<String>>,
         /// Replaces the image's command.
@@ -135,8 +153,6 @@ pub enum Runs {
         /// Unknown paths answer with `index.html`.
         spa: bool,
     },
-    /// Has a `build` only: nothing this engine can run, said when it is planned.
-    BuildOnly,
 }
 
 /// A file or folder of the bundle, seen read-only inside a replica.
@@ -175,6 +191,8 @@ pub enum MountSource {
     Volume(VolumeName),
     /// A volume without a name: lives as long as the replica's slot.
     Anonymous,
+    /// A volume of the engine that is not the project's, by the name it has there.
+    External(String),
     /// An absolute path of the machine.
     Host(String),
     /// A path within the bundle, seen read-only: a bind mount of the project's own files.

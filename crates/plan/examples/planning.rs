@@ -176,5 +176,6 @@ fn template(network: &NetworkName) -> Template {
         stop_signal: None,
         stop_grace: Duration::from_secs(10),
         labels: BTreeMap::new(),
+        container: Default::default(),
     }
 }

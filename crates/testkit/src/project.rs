@@ -82,6 +82,7 @@ pub fn process(argv: &[&str]) -> Template {
         stop_signal: None,
         stop_grace: Duration::from_secs(10),
         labels: BTreeMap::new(),
+        container: Default::default(),
     }
 }
 

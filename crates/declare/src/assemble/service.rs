@@ -7,6 +7,7 @@ use crate::codes;
 use crate::findings::{error, note, warning};
 use crate::policy::{ArtifactRule, Policy, Recipe, RecipeRuns};
 use crate::syntax::{Entry, Map, Node};
+use model::container::{Build, Pull};
 use model::image::ImageRef;
 use model::name::ServiceName;
 use model::probe::Probes;
@@ -89,7 +90,7 @@ impl<'a> ServiceReader<'a> {
         let is_store = image.as_ref().is_some_and(datastore::is_store);
         let recipe = self.recipe(name);
         // Where nothing can be run that has been reported; the rest is still worth reading.
-        let runs = self.runs(entry, map, image.clone(), recipe).unwrap_or(Runs::BuildOnly);
+        let runs = self.runs(entry, map, image.clone(), recipe).unwrap_or_else(|| build_of(None, None));
         let mode = self.mode(deploy);
         let replicas = self.replicas(name, map, deploy, mode);
         let rules = self.policy.services.get(name);
@@ -181,8 +182,8 @@ impl<'a> ServiceReader<'a> {
             return self.recipe_runs(entry, map, recipe, entrypoint, command);
         }
         match image {
-            Some(image) => Some(Runs::Image { image, entrypoint, command }),
-            None if map.get("build").is_some_and(|node| !node.is_null()) => Some(Runs::BuildOnly),
+            Some(image) => Some(Runs::Image { image, pull: Pull::default(), pin: None, entrypoint, command }),
+            None if map.get("build").is_some_and(|node| !node.is_null()) => Some(build_of(entrypoint, command)),
             // Reported with what a service must have.
             None => None,
         }
@@ -398,4 +399,8 @@ impl<'a> ServiceReader<'a> {
             }
         }
     }
+}
+
+fn build_of(entrypoint: Option<Vec<String>>, command: Option<Vec<String>>) -> Runs {
+    Runs::Build { build: Box::new(Build::default()), pin: None, entrypoint, command }
 }

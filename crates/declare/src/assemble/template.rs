@@ -8,6 +8,7 @@ use crate::codes;
 use crate::findings::error;
 use crate::policy::Recipe;
 use crate::syntax::{Map, Node};
+use model::container::Container;
 use model::project::{FileKind, Limits, Runs, Template};
 use model::secret::Secret;
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,6 +112,7 @@ impl ServiceReader<'_> {
                 .and_then(|node| self.read.duration(node, "stop_grace_period"))
                 .unwrap_or(STOP_GRACE),
             labels,
+            container: Container::default(),
         }
     }
 

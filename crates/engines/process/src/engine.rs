@@ -269,7 +269,7 @@ impl ProcessEngine {
     async fn program(&self, template: &Template) -> Result<Program, Error> {
         match &template.runs {
             Runs::Process { command, .. } => Ok(Program::plain(command.clone())),
-            Runs::Image { image, entrypoint, command } => {
+            Runs::Image { image, entrypoint, command, .. } => {
                 let installed = match catalogue::entry(image) {
                     Some(entry) => programs::installed(&*self.clock, entry).await,
                     None => Vec::new(),
@@ -278,7 +278,7 @@ impl ProcessEngine {
                 Ok(catalogue::resolve(image, entrypoint, command, template, &installed)?)
             }
             Runs::Static { .. } => Err(Error::Static),
-            Runs::BuildOnly => Err(Error::BuildOnly),
+            Runs::Build { .. } => Err(Error::BuildOnly),
         }
     }
 

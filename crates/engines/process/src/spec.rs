@@ -46,6 +46,9 @@ pub enum SpecError {
     /// A path that is not absolute or climbs.
     #[error("`{0}` is no absolute path without `..`")]
     Path(String),
+    /// A volume of a container engine.
+    #[error("`{0}` is a volume of Docker's, which the process engine does not have")]
+    External(String),
     /// A bind mount of what no replica may see.
     #[error("`{0}` belongs to the machine's control plane or holds it, and is mounted into no replica")]
     Hidden(PathBuf),
@@ -212,6 +215,7 @@ fn mounted(inputs: &Inputs<'_>, mount: &model::project::Mount) -> Result<Option<
     let read_only = mount.read_only;
     let what = match &mount.source {
         MountSource::Anonymous => return Ok(None),
+        MountSource::External(name) => return Err(SpecError::External(name.clone())),
         MountSource::Volume(name) => MountKind::Bind { source: inputs.layout.volume(inputs.stack, name), read_only },
         MountSource::Host(path) => {
             let source = absolute(path)?;

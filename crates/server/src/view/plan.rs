@@ -127,6 +127,10 @@ fn template(now: &Template, wanted: &Template) -> Vec<String> {
         (Runs::Image { image: a, .. }, Runs::Image { image: b, .. }) if a != b => {
             differs.push(format!("image ({a} → {b})"))
         }
+        (Runs::Build { build: a, pin: x, .. }, Runs::Build { build: b, pin: y, .. }) if a != b || x != y => {
+            differs.push("build".into())
+        }
+        (Runs::Image { pin: a, .. }, Runs::Image { pin: b, .. }) if a != b => differs.push("image".into()),
         (a, b) if a != b => differs.push("command".into()),
         _ => {}
     }
@@ -137,6 +141,7 @@ fn template(now: &Template, wanted: &Template) -> Vec<String> {
         ("working_dir", now.working_dir != wanted.working_dir),
         ("user", now.user != wanted.user),
         ("hostname", now.hostname != wanted.hostname),
+        ("container", now.container != wanted.container),
         ("volumes", now.mounts != wanted.mounts),
         ("secrets or configs", now.files != wanted.files),
         ("networks", now.networks != wanted.networks),

@@ -51,7 +51,9 @@ pub fn runs(runs: &Runs) -> String {
         Runs::Image { image, .. } => image.to_string(),
         Runs::Process { command, .. } => probe::shown(command),
         Runs::Static { root, .. } => format!("static files of {root}"),
-        Runs::BuildOnly => "an image to be built".into(),
+        Runs::Build { build, .. } => {
+            build.names.first().map_or_else(|| "an image of its own".into(), ToString::to_string)
+        }
     }
 }
 

@@ -39,6 +39,8 @@ async fn redis_answers_another_replica() {
     world.network("front", 0, true).await;
     let mut template = image("redis:7-alpine", &[]);
     template.runs = Runs::Image {
+        pull: Default::default(),
+        pin: None,
         image: "redis:7-alpine".parse().unwrap(),
         entrypoint: None,
         command: Some(["redis-server", "--appendonly", "yes"].map(str::to_owned).to_vec()),

@@ -260,7 +260,13 @@ pub fn exec(argv: &[&str], stdio: [OwnedFd; 3]) -> Exec {
 
 pub fn image(image: &str, env: &[(&str, &str)]) -> Template {
     let mut template = template(&[]);
-    template.runs = Runs::Image { image: image.parse().unwrap(), entrypoint: None, command: None };
+    template.runs = Runs::Image {
+        image: image.parse().unwrap(),
+        pull: Default::default(),
+        pin: None,
+        entrypoint: None,
+        command: None,
+    };
     template.environment = env.iter().map(|(k, v)| ((*k).to_owned(), Secret::new(v))).collect();
     template
 }
