@@ -6,6 +6,7 @@
 
 pub mod conformance;
 pub mod fake;
+pub mod images;
 
 use async_trait::async_trait;
 use model::policy::EngineKind;
@@ -78,6 +79,11 @@ pub trait Engine: Send + Sync {
 
     /// What replicas use now; one that cannot be read is unknown.
     async fn usage(&self, stack: &StackId) -> Result<BTreeMap<ReplicaId, Known<Usage>>, EngineError>;
+
+    /// Finds, fetches and builds images; none where images are only names.
+    fn images(&self) -> Option<&dyn images::Images> {
+        None
+    }
 }
 
 /// Something a template asks for that an engine cannot give.

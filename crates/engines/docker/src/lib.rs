@@ -1,0 +1,1 @@
+//! The Docker engine: replicas as containers of a Docker Engine on this machine.
