@@ -165,17 +165,14 @@ impl Answer {
     /// The next JSON value of a stream of them; none at its end. Cancel-safe.
     pub async fn message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, WireError> {
         loop {
-            let line = match self.unread.iter().position(|&byte| byte == b'\n') {
-                Some(end) => self.unread.drain(..=end).collect(),
-                None if self.fill().await? => continue,
-                None => std::mem::take(&mut self.unread).into_iter().collect::<Vec<u8>>(),
-            };
-            let line = line.trim_ascii();
-            if !line.is_empty() {
-                return serde_json::from_slice(line).map(Some).map_err(|e| WireError::Answer(e.into()));
-            }
-            if self.unread.is_empty() && self.body.is_end_stream() {
-                return Ok(None);
+            if let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.unread.drain(..=end).collect();
+                if !line.trim_ascii().is_empty() {
+                    return parsed(&line).map(Some);
+                }
+            } else if !self.fill().await? {
+                let rest = Vec::from(std::mem::take(&mut self.unread));
+                return if rest.trim_ascii().is_empty() { Ok(None) } else { parsed(&rest).map(Some) };
             }
         }
     }
@@ -209,7 +206,11 @@ impl Answer {
     }
 }
 
-/// A header of these.
+fn parsed<T: DeserializeOwned>(text: &[u8]) -> Result<T, WireError> {
+    serde_json::from_slice(text).map_err(|error| WireError::Answer(error.into()))
+}
+
+/// Adds a header.
 pub fn header(headers: &mut HeaderMap, name: &'static str, value: &str) -> Result<(), WireError> {
     let value = HeaderValue::from_str(value).map_err(broken)?;
     headers.append(HeaderName::from_static(name), value);

@@ -17,7 +17,7 @@ fn folder(path: &str) -> Context {
 
 #[tokio::test]
 async fn equal_inputs_are_built_once() {
-    let world = World::new();
+    let world = World::new().await;
     let recipe = world.recipe("COPY page /page\nEXPOSE 8080 53/udp\nVOLUME /data\nUSER 1000\nSTOPSIGNAL SIGQUIT\nHEALTHCHECK --interval=3s --retries=4 CMD wget -q x");
     world.file("Dockerfile", &recipe);
     world.file("page", "one");
@@ -48,7 +48,7 @@ async fn equal_inputs_are_built_once() {
 
 #[tokio::test]
 async fn a_build_has_its_target_arguments_labels_and_names() {
-    let world = World::new();
+    let world = World::new().await;
     let lines = "ARG WORD\nRUN echo \"word is $WORD\" > /word && echo told $(cat /word)\nFROM scratch AS last\nCOPY page /";
     world.file("page", "x");
     let recipe = world.recipe(lines).replacen("FROM scratch", "FROM scratch AS first", 1);
@@ -82,7 +82,7 @@ async fn a_build_has_its_target_arguments_labels_and_names() {
 
 #[tokio::test]
 async fn unchanged_steps_are_told_as_cached() {
-    let world = World::new();
+    let world = World::new().await;
     let recipe = world.recipe(&format!("RUN echo {}", world.project));
     world.build(inline(&recipe), "a").await.unwrap();
     let listener = Listener::default();
@@ -99,7 +99,7 @@ async fn unchanged_steps_are_told_as_cached() {
 
 #[tokio::test]
 async fn a_secret_is_seen_by_its_step_and_is_nowhere_else() {
-    let world = World::new();
+    let world = World::new().await;
     let secret = format!("very-secret-{}", world.project);
     let lines = "RUN --mount=type=secret,id=token cp /run/secrets/token /tmp/t && wc -c < /tmp/t && cat /tmp/t && echo && rm /tmp/t";
     let build = Build {
@@ -122,7 +122,7 @@ async fn a_secret_is_seen_by_its_step_and_is_nowhere_else() {
 
 #[tokio::test]
 async fn files_keep_their_modes_and_links_and_nothing_follows_them() {
-    let world = World::new();
+    let world = World::new().await;
     let kept = world.file("app/kept", "kept");
     world.mode("app/kept", 0o440);
     std::fs::hard_link(&kept, world.bundle.join("app/again")).unwrap();
@@ -154,7 +154,7 @@ fn both(recipe: &str) -> [(&'static str, Build); 2] {
 
 #[tokio::test]
 async fn a_recipe_may_lie_anywhere_in_the_bundle() {
-    let world = World::new();
+    let world = World::new().await;
     world.file("site/page", "x");
     world.file("site/.dockerignore", "page\n");
     let recipe = "FROM scratch\nCOPY page /page\n";
@@ -177,7 +177,7 @@ async fn a_recipe_may_lie_anywhere_in_the_bundle() {
 
 #[tokio::test]
 async fn an_inline_recipe_is_no_part_of_the_context() {
-    let world = World::new();
+    let world = World::new().await;
     world.file("site/Dockerfile", "another");
     let lines = "COPY site /site\nRUN test \"$(ls -A /site)\" = Dockerfile && test \"$(cat /site/Dockerfile)\" = another";
     world.build(inline(&world.recipe(lines)), "inline").await.unwrap();
@@ -186,7 +186,7 @@ async fn an_inline_recipe_is_no_part_of_the_context() {
 
 #[tokio::test]
 async fn a_large_context_of_many_files_arrives_whole() {
-    let world = World::new();
+    let world = World::new().await;
     for n in 0..3000 {
         world.file(&format!("many/{}/{n}", n % 7), &n.to_string());
     }
@@ -205,7 +205,7 @@ async fn a_large_context_of_many_files_arrives_whole() {
 
 #[tokio::test]
 async fn two_that_want_equal_inputs_build_once() {
-    let world = World::new();
+    let world = World::new().await;
     let recipe = world.recipe("RUN sleep 1");
     let one = || world.build(inline(&recipe), "same");
     let (a, b, c) = tokio::join!(one(), one(), one());

@@ -19,7 +19,7 @@ fn failed(error: ImageError) -> FailedBuild {
 
 #[tokio::test]
 async fn a_failed_build_shows_its_step_and_its_last_lines() {
-    let world = World::new();
+    let world = World::new().await;
     let lines = "ARG TOKEN\nRUN i=0; while [ $i -lt 30 ]; do i=$((i+1)); echo line $i; done; echo token $TOKEN; exit 7\nRUN echo never";
     let recipe = world.recipe(lines);
     for shm in [None, Some(Bytes(1 << 20))] {
@@ -42,7 +42,7 @@ async fn a_failed_build_shows_its_step_and_its_last_lines() {
 
 #[tokio::test]
 async fn a_file_that_is_not_there_is_named() {
-    let world = World::new();
+    let world = World::new().await;
     let error = world.build(inline("FROM scratch\nCOPY nowhere /\n"), "copy").await.unwrap_err();
     let failed = failed(error);
     assert!(failed.message.contains("nowhere"), "{failed}");
@@ -57,7 +57,7 @@ async fn a_file_that_is_not_there_is_named() {
 
 #[tokio::test]
 async fn a_recipe_that_makes_no_sense_is_refused() {
-    let world = World::new();
+    let world = World::new().await;
     for shm in [None, Some(Bytes(1 << 20))] {
         let build = Build { shm, ..inline("FROM scratch\nDANCE now\n") };
         let failed = failed(world.build(build, "dance").await.unwrap_err());
@@ -68,7 +68,7 @@ async fn a_recipe_that_makes_no_sense_is_refused() {
 
 #[tokio::test]
 async fn a_base_image_whose_registry_is_down_may_come_later() {
-    let world = World::new();
+    let world = World::new().await;
     for shm in [None, Some(Bytes(1 << 20))] {
         let build = Build { shm, ..inline("FROM 127.0.0.1:1/base:1\n") };
         let error = world.build(build, "down").await.unwrap_err();
@@ -81,7 +81,7 @@ async fn a_base_image_whose_registry_is_down_may_come_later() {
 
 #[tokio::test]
 async fn nothing_leads_out_of_the_bundle() {
-    let world = World::new();
+    let world = World::new().await;
     std::os::unix::fs::symlink("/etc", world.bundle.join("etc")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", world.bundle.join("Dockerfile")).unwrap();
     let contexts = ["..", "etc", "/etc"].map(|path| Build { context: Context::Bundle(path.into()), ..inline("FROM scratch") });
@@ -96,7 +96,7 @@ async fn nothing_leads_out_of_the_bundle() {
 
 #[tokio::test]
 async fn what_the_engine_cannot_do_is_refused() {
-    let world = World::new();
+    let world = World::new().await;
     let secrets = [("a".to_owned(), Secret::new("x"))].into();
     let build = Build { secrets, network: Some("own".into()), ..inline("FROM scratch") };
     let error = world.build(build, "refused").await.unwrap_err();
@@ -114,7 +114,7 @@ fn runs(words: &str) -> bool {
 
 #[tokio::test]
 async fn a_build_that_is_given_up_ends() {
-    let world = World::new();
+    let world = World::new().await;
     for (n, shm) in [None, Some(Bytes(1 << 20))].into_iter().enumerate() {
         let number = 100_000_000 + u64::from(std::process::id()) * 10 + n as u64;
         let words = format!("sleep {number}");

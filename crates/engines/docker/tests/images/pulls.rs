@@ -15,7 +15,7 @@ fn nobody() -> Credentials {
 
 #[tokio::test]
 async fn a_missing_image_is_fetched_once_and_then_found_without_its_registry() {
-    let world = World::new();
+    let world = World::new().await;
     let registry = Registry::open(world.scratch()).await;
     let built = world.image("mainstay-test/a:1", &world.project).await;
     let name = registry.push(&world, built.id.as_str(), "a:1").await;
@@ -44,7 +44,7 @@ async fn a_missing_image_is_fetched_once_and_then_found_without_its_registry() {
 
 #[tokio::test]
 async fn a_digest_that_is_not_there_is_fetched() {
-    let world = World::new();
+    let world = World::new().await;
     let registry = Registry::open(world.scratch()).await;
     let built = world.image("mainstay-test/d:1", &world.project).await;
     let name = registry.push(&world, built.id.as_str(), "d:1").await;
@@ -60,7 +60,7 @@ async fn a_digest_that_is_not_there_is_fetched() {
 
 #[tokio::test]
 async fn always_follows_a_tag_that_moves_and_every_waits() {
-    let world = World::new();
+    let world = World::new().await;
     let registry = Registry::open(world.scratch()).await;
     let first = world.image("mainstay-test/m:1", "first").await;
     let second = world.image("mainstay-test/m:2", "second").await;
@@ -80,7 +80,7 @@ async fn always_follows_a_tag_that_moves_and_every_waits() {
 
 #[tokio::test]
 async fn never_asks_nobody() {
-    let world = World::new();
+    let world = World::new().await;
     let name = format!("127.0.0.1:1/{}:1", world.project);
     let error = world.prepare(image(&name, Pull::Never), "", &nobody()).await.unwrap_err();
     assert!(matches!(&error, ImageError::NotThere(image) if *image == name), "{error}");
@@ -92,7 +92,7 @@ async fn never_asks_nobody() {
 
 #[tokio::test]
 async fn a_registry_that_wants_a_login_gets_it() {
-    let world = World::new();
+    let world = World::new().await;
     let registry = Registry::closed(world.scratch()).await;
     let built = world.image("mainstay-test/l:1", &world.project).await;
     let name = registry.push(&world, built.id.as_str(), "l:1").await;
@@ -124,7 +124,7 @@ async fn a_registry_that_wants_a_login_gets_it() {
 
 #[tokio::test]
 async fn a_registry_that_is_down_is_named() {
-    let world = World::new();
+    let world = World::new().await;
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let name = format!("127.0.0.1:{port}/a:1");
     let error = world.prepare(image(&name, Pull::Missing), "", &nobody()).await.unwrap_err();
@@ -136,7 +136,7 @@ async fn a_registry_that_is_down_is_named() {
 
 #[tokio::test]
 async fn a_tag_that_is_not_there_is_named() {
-    let world = World::new();
+    let world = World::new().await;
     let registry = Registry::open(world.scratch()).await;
     let built = world.image("mainstay-test/t:1", &world.project).await;
     let name = registry.push(&world, built.id.as_str(), "t:1").await;
@@ -151,7 +151,7 @@ async fn a_tag_that_is_not_there_is_named() {
 #[tokio::test]
 async fn a_registry_that_stops_is_given_up() {
     let stall = Duration::from_secs(2);
-    let world = World::with_stall(stall);
+    let world = World::with_stall(stall).await;
     let registry = Registry::open(world.scratch()).await;
     let built = world.image("mainstay-test/s:1", &world.project).await;
     registry.push(&world, built.id.as_str(), "s:1").await;
@@ -172,7 +172,7 @@ async fn a_registry_that_stops_is_given_up() {
 
 #[tokio::test]
 async fn an_image_for_another_machine_is_refused_unless_it_is_asked_for() {
-    let world = World::new();
+    let world = World::new().await;
     let other = if std::env::consts::ARCH == "aarch64" { "linux/amd64" } else { "linux/arm64" };
     let name = format!("127.0.0.1:1/{}:1", world.project);
     world.busybox();
@@ -192,7 +192,7 @@ async fn an_image_for_another_machine_is_refused_unless_it_is_asked_for() {
 
 #[tokio::test]
 async fn a_registry_without_the_platform_is_refused() {
-    let world = World::new();
+    let world = World::new().await;
     let registry = Registry::open(world.scratch()).await;
     let built = world.image("mainstay-test/p:1", &world.project).await;
     let name = registry.push(&world, built.id.as_str(), "p:1").await;

@@ -40,7 +40,7 @@ fn unique() -> String {
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let bundle = dir.path().join("bundle");
         std::fs::create_dir(&bundle).unwrap();
@@ -52,15 +52,15 @@ impl World {
         let tasks = Tasks::new(clock.clone());
         let find = Arc::new(move |_: &BundleId| folder.clone());
         // Speaks the newest version that the Engine has; bollard's own is too new for old ones.
-        let docker = docker.with_version();
+        let docker = docker.negotiate_version().await.expect("MAINSTAY_DOCKER leads to no Engine");
         let store = ImageStore::new(docker.clone(), &socket, clock, tasks, find);
         let project = format!("t{}", unique());
         Self { docker, store, project, bundle, dir, names: Mutex::default() }
     }
 
     /// The same, with a bound for a registry that sends nothing.
-    pub fn with_stall(stall: Duration) -> Self {
-        let Self { docker, store, project, bundle, dir, names } = Self::new();
+    pub async fn with_stall(stall: Duration) -> Self {
+        let Self { docker, store, project, bundle, dir, names } = Self::new().await;
         Self { docker, store: store.with_stall(stall), project, bundle, dir, names }
     }
 

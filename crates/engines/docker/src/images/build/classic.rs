@@ -64,9 +64,7 @@ fn refused(job: &Job<'_>) -> impl FnOnce(WireError) -> Error {
     let (redactor, doing) = (job.redactor.clone(), format!("build `{}`", job.tag));
     move |error| match error {
         WireError::Refused { status, message } if status.is_client_error() || Trouble::of(&message).is_some() => {
-            let message = redactor.text(&message);
-            let trouble = Trouble::of(&message);
-            Error::Build(Box::new(FailedBuild { step: None, message, output: Vec::new(), trouble }))
+            Error::Build(Box::new(FailedBuild::new(None, redactor.text(&message), Vec::new())))
         }
         other => Error::Engine { doing, source: EngineTrouble::Wire(other) },
     }

@@ -1,7 +1,6 @@
 //! How a classic build goes, out of its output. Pure.
 
 use super::super::error::FailedBuild;
-use super::super::trouble::Trouble;
 use super::redact::Redactor;
 use engine::images::News;
 use serde::Deserialize;
@@ -89,12 +88,8 @@ impl Output {
     pub fn failed(mut self, message: &str) -> FailedBuild {
         let _told = self.end();
         let message = self.redactor.text(message.trim());
-        FailedBuild {
-            step: self.step.map(|(step, _)| format!("[{}/{}] {}", step.number, step.of, step.text)),
-            trouble: if self.tail.is_empty() { Trouble::of(&message) } else { None },
-            message,
-            output: self.tail.into_lines(),
-        }
+        let step = self.step.map(|(step, _)| format!("[{}/{}] {}", step.number, step.of, step.text));
+        FailedBuild::new(step, message, self.tail.into_lines())
     }
 
     fn line(&mut self, line: &str, news: &mut Vec<News>) {

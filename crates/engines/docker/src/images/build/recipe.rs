@@ -3,7 +3,7 @@
 use super::super::error::Error;
 use super::context::within;
 use runtime::files;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A recipe that has been read.
 #[derive(Debug)]
@@ -23,23 +23,30 @@ impl Recipe {
         context: Option<&Path>,
         recipe: &model::container::Recipe,
     ) -> Result<Option<Self>, Error> {
-        let path = match (recipe, context) {
-            (model::container::Recipe::Inline(text), _) => {
-                return Ok(Some(Self { text: text.clone().into_bytes(), path: None }));
-            }
-            (model::container::Recipe::File(_), None) => return Ok(None),
-            (model::container::Recipe::File(path), Some(context)) => {
-                (context.join(path), context, path)
-            }
+        use model::container::Recipe as Written;
+        let (written, context) = match (recipe, context) {
+            (Written::Inline(text), _) => return Ok(Some(Self { text: text.clone().into_bytes(), path: None })),
+            (Written::File(_), None) => return Ok(None),
+            (Written::File(path), Some(context)) => (path, context),
         };
-        let (at, context, written) = path;
+        let at = context.join(written);
         let root = files::canonical(bundle)?;
-        let Ok(below) = at.strip_prefix(&root).map(Path::to_owned) else { return Err(Error::outside(at)) };
+        let below = at.strip_prefix(&root).ok().map(Path::to_owned).filter(|below| stays(below));
+        let Some(below) = below else { return Err(Error::outside(at)) };
         let found = found(&root, &below, written)?;
         let text = files::read(&found)?;
         let path = found.strip_prefix(context).ok().and_then(Path::to_str).map(str::to_owned);
         Ok(Some(Self { text, path }))
     }
+}
+
+/// Whether `..` never leads above where the path begins. Asked before the disk is, which would tell what is there.
+fn stays(path: &Path) -> bool {
+    let mut depth = 0_i32;
+    path.components().all(|part| {
+        depth += if part == Component::ParentDir { -1 } else { 1 };
+        depth >= 0
+    })
 }
 
 fn found(root: &Path, below: &Path, written: &str) -> Result<PathBuf, Error> {

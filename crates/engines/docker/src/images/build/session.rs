@@ -45,6 +45,10 @@ const METHODS: [&str; 5] = [
     "/moby.filesync.v1.FileSync/DiffCopy",
 ];
 
+/// The server ends a connection on which more small messages wait than this window has room for: BuildKit asks for each
+/// file of a context by one, all at once. A gibibyte is two million of them, and no memory: what waits is a dozen bytes each.
+const WINDOW: u32 = 1 << 30;
+
 /// What one build may ask for.
 pub struct Session {
     /// Folders by the name that the builder asks with.
@@ -87,7 +91,8 @@ pub async fn serve(session: Arc<Session>, connection: Upgraded) -> hyper::Result
         health: HealthServer::from_arc(session),
     };
     let service = service_fn(move |request| services.clone().answer(request));
-    http2::Builder::new(TokioExecutor::new()).serve_connection(connection, service).await
+    let mut server = http2::Builder::new(TokioExecutor::new());
+    server.initial_connection_window_size(WINDOW).serve_connection(connection, service).await
 }
 
 #[derive(Clone)]

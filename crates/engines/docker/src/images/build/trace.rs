@@ -1,7 +1,6 @@
 //! How a build with BuildKit goes, out of its status messages. Pure.
 
 use super::super::error::FailedBuild;
-use super::super::trouble::Trouble;
 use super::output::Tail;
 use super::redact::Redactor;
 use bollard_buildkit_proto::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog, VertexStatus};
@@ -61,9 +60,7 @@ impl Trace {
             }
             None => (None, Vec::new()),
         };
-        // The output of a step may say anything, also "not found"; only what has none failed before it ran.
-        let trouble = if output.is_empty() { Trouble::of(&message) } else { None };
-        FailedBuild { step: name, message, output, trouble }
+        FailedBuild::new(name, message, output)
     }
 
     fn vertex(&mut self, vertex: &Vertex, news: &mut Vec<News>) {
