@@ -34,13 +34,17 @@ pub enum Problem {
     #[error("the Docker configuration cannot be read: correct it, or run `docker login` again")]
     File(#[source] serde_json::Error),
     /// An entry of it.
-    #[error("the login for `{registry}` in the Docker configuration cannot be read: run `docker login {registry}` again")]
+    #[error(
+        "the login for `{registry}` in the Docker configuration cannot be read: run `docker login {registry}` again"
+    )]
     Entry {
         /// Whose.
         registry: String,
     },
     /// A helper.
-    #[error("`{program}` did not tell the login for `{registry}`: run `docker login {registry}` again, or take the helper out")]
+    #[error(
+        "`{program}` did not tell the login for `{registry}`: run `docker login {registry}` again, or take the helper out"
+    )]
     Helper {
         /// The helper.
         program: String,
@@ -181,11 +185,7 @@ fn login(entry: &Entry) -> Result<Option<Login>, ()> {
 
 fn known_as(user: String, secret: &str) -> Login {
     match user == TOKEN_USER {
-        true => Login {
-            username: String::new(),
-            password: Secret::new(""),
-            identity_token: Some(Secret::new(secret)),
-        },
+        true => Login { username: String::new(), password: Secret::new(""), identity_token: Some(Secret::new(secret)) },
         false => Login { username: user, password: Secret::new(secret), identity_token: None },
     }
 }

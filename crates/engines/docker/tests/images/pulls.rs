@@ -18,12 +18,12 @@ async fn a_missing_image_is_fetched_once_and_then_found_without_its_registry() {
     let world = World::new().await;
     let registry = Registry::open(world.scratch()).await;
     let built = world.image("mainstay-test/a:1", &world.project).await;
-    let name = registry.push(&world, built.id.as_str(), "a:1").await;
-    world.forget(built.id.as_str()).await;
+    let name = registry.push(&world, built.as_str(), "a:1").await;
+    world.forget(built.as_str()).await;
 
     let listener = Listener::default();
     let pulled = world.prepare_telling(image(&name, Pull::Missing), "", &nobody(), &listener).await.unwrap();
-    assert_eq!((pulled.how, &pulled.id), (How::Pulled, &built.id));
+    assert_eq!((pulled.how, &pulled.id), (How::Pulled, &built));
     let digest = pulled.digest.clone().expect("a digest");
     assert!(digest.starts_with(&format!("{}/a@sha256:", registry.host)), "{digest}");
     assert!(pulled.facts.size > 100_000, "{:?}", pulled.facts);
@@ -34,11 +34,11 @@ async fn a_missing_image_is_fetched_once_and_then_found_without_its_registry() {
 
     drop(registry);
     let found = world.prepare(image(&name, Pull::Missing), "", &nobody()).await.unwrap();
-    assert_eq!((found.how, &found.id, &found.digest), (How::Found, &built.id, &pulled.digest));
+    assert_eq!((found.how, &found.id, &found.digest), (How::Found, &built, &pulled.digest));
     let pinned = format!("{}@{}", name.rsplit_once(':').unwrap().0, digest.split_once('@').unwrap().1);
     let found = world.prepare(image(&pinned, Pull::Always), "", &nobody()).await.unwrap();
-    assert_eq!((found.how, &found.id), (How::Found, &built.id), "a digest needs no asking");
-    assert_eq!(world.store.inspect(&built.id).await.unwrap(), Some(found.facts));
+    assert_eq!((found.how, &found.id), (How::Found, &built), "a digest needs no asking");
+    assert_eq!(world.store.inspect(&built).await.unwrap(), Some(found.facts));
     world.end().await;
 }
 
@@ -47,14 +47,14 @@ async fn a_digest_that_is_not_there_is_fetched() {
     let world = World::new().await;
     let registry = Registry::open(world.scratch()).await;
     let built = world.image("mainstay-test/d:1", &world.project).await;
-    let name = registry.push(&world, built.id.as_str(), "d:1").await;
+    let name = registry.push(&world, built.as_str(), "d:1").await;
     let found = world.prepare(image(&name, Pull::Missing), "", &nobody()).await.unwrap();
     let pinned = found.digest.unwrap();
-    world.forget(built.id.as_str()).await;
+    world.forget(built.as_str()).await;
     let pulled = world.prepare(image(&pinned, Pull::Missing), "", &nobody()).await.unwrap();
-    assert_eq!((pulled.how, &pulled.id, pulled.digest), (How::Pulled, &built.id, Some(pinned)));
-    world.forget(built.id.as_str()).await;
-    assert_eq!(world.store.inspect(&built.id).await.unwrap(), None);
+    assert_eq!((pulled.how, &pulled.id, pulled.digest), (How::Pulled, &built, Some(pinned)));
+    world.forget(built.as_str()).await;
+    assert_eq!(world.store.inspect(&built).await.unwrap(), None);
     world.end().await;
 }
 
@@ -64,17 +64,17 @@ async fn always_follows_a_tag_that_moves_and_every_waits() {
     let registry = Registry::open(world.scratch()).await;
     let first = world.image("mainstay-test/m:1", "first").await;
     let second = world.image("mainstay-test/m:2", "second").await;
-    let name = registry.push(&world, first.id.as_str(), "m:1").await;
+    let name = registry.push(&world, first.as_str(), "m:1").await;
     let (always, hour) = (Pull::Always, Pull::Every(Duration::from_secs(3600)));
     let same = world.prepare(image(&name, always), "", &nobody()).await.unwrap();
-    assert_eq!((same.how, &same.id), (How::Found, &first.id));
-    registry.push(&world, second.id.as_str(), "m:1").await;
-    world.tag(first.id.as_str(), &name).await;
+    assert_eq!((same.how, &same.id), (How::Found, &first));
+    registry.push(&world, second.as_str(), "m:1").await;
+    world.tag(first.as_str(), &name).await;
 
     let early = world.prepare(image(&name, hour), "", &nobody()).await.unwrap();
-    assert_eq!((early.how, &early.id), (How::Found, &first.id), "it was asked a moment ago");
+    assert_eq!((early.how, &early.id), (How::Found, &first), "it was asked a moment ago");
     let moved = world.prepare(image(&name, always), "", &nobody()).await.unwrap();
-    assert_eq!((moved.how, &moved.id), (How::Pulled, &second.id));
+    assert_eq!((moved.how, &moved.id), (How::Pulled, &second));
     world.end().await;
 }
 
@@ -95,7 +95,7 @@ async fn a_registry_that_wants_a_login_gets_it() {
     let world = World::new().await;
     let registry = Registry::closed(world.scratch()).await;
     let built = world.image("mainstay-test/l:1", &world.project).await;
-    let name = registry.push(&world, built.id.as_str(), "l:1").await;
+    let name = registry.push(&world, built.as_str(), "l:1").await;
     let ask = |credentials| {
         let (world, name) = (&world, &name);
         async move { world.prepare(image(name, Pull::Always), "", &credentials).await }
@@ -109,12 +109,12 @@ async fn a_registry_that_wants_a_login_gets_it() {
     };
     check(ask(nobody()).await.unwrap_err(), "without a login");
     check(ask(login(&registry.host, "bob", "wrong-password")).await.unwrap_err(), "as `bob`");
-    assert_eq!(ask(login(&registry.host, "bob", PASSWORD)).await.unwrap().id, built.id);
+    assert_eq!(ask(login(&registry.host, "bob", PASSWORD)).await.unwrap().id, built);
 
     // The base image of a build is asked for with the same login.
     let build = || Build { pull: true, ..inline(&format!("FROM {name}\nLABEL a={}\n", world.project)) };
     let runs = crate::world::building(build());
-    world.forget(built.id.as_str()).await;
+    world.forget(built.as_str()).await;
     let error = world.prepare(runs.clone(), "base", &nobody()).await.unwrap_err();
     assert!(matches!(&error, ImageError::Build(failed) if failed.trouble == Some(Trouble::Denied)), "{error}");
     let known = login(&registry.host, "bob", PASSWORD);
@@ -139,7 +139,7 @@ async fn a_tag_that_is_not_there_is_named() {
     let world = World::new().await;
     let registry = Registry::open(world.scratch()).await;
     let built = world.image("mainstay-test/t:1", &world.project).await;
-    let name = registry.push(&world, built.id.as_str(), "t:1").await;
+    let name = registry.push(&world, built.as_str(), "t:1").await;
     for missing in [name.replace("t:1", "t:2"), name.replace("t:1", "u:1")] {
         let error = world.prepare(image(&missing, Pull::Missing), "", &nobody()).await.unwrap_err();
         assert!(matches!(&error, ImageError::Registry { trouble: Trouble::Absent, .. }), "{error:?}");
@@ -154,8 +154,8 @@ async fn a_registry_that_stops_is_given_up() {
     let world = World::with_stall(stall).await;
     let registry = Registry::open(world.scratch()).await;
     let built = world.image("mainstay-test/s:1", &world.project).await;
-    registry.push(&world, built.id.as_str(), "s:1").await;
-    world.forget(built.id.as_str()).await;
+    registry.push(&world, built.as_str(), "s:1").await;
+    world.forget(built.as_str()).await;
     // It stops before its first byte, and in the middle of a layer.
     for most in [0, 50_000] {
         let line = stopping_line(&registry.host, most).await;
@@ -195,7 +195,7 @@ async fn a_registry_without_the_platform_is_refused() {
     let world = World::new().await;
     let registry = Registry::open(world.scratch()).await;
     let built = world.image("mainstay-test/p:1", &world.project).await;
-    let name = registry.push(&world, built.id.as_str(), "p:1").await;
+    let name = registry.push(&world, built.as_str(), "p:1").await;
     let container = Container { platform: Some("linux/s390x".to_owned()), ..Container::default() };
     let template = Template { runs: image(&name, Pull::Missing), container, ..template() };
     let error = world.prepare_template(&template, "", &nobody(), &Silent).await.unwrap_err();

@@ -65,11 +65,8 @@ impl Registry {
         let full = format!("{}/{name}", self.host);
         world.tag(id, &full).await;
         let (repository, tag) = full.rsplit_once(':').unwrap();
-        let credentials = DockerCredentials {
-            username: Some("pusher".into()),
-            password: Some("plain".into()),
-            ..Default::default()
-        };
+        let credentials =
+            DockerCredentials { username: Some("pusher".into()), password: Some("plain".into()), ..Default::default() };
         let options = PushImageOptionsBuilder::default().tag(tag).build();
         let pushed = world.docker.push_image(repository, Some(options), Some(credentials));
         let _messages: Vec<_> = pushed.try_collect().await.expect("pushed");

@@ -102,7 +102,8 @@ impl Output {
             self.tell_step(true, news);
         } else if !line.trim().is_empty() {
             self.tell_step(false, news);
-            let is_own = [" ---> ", "Removing intermediate container ", "Successfully "].iter().any(|own| line.starts_with(own));
+            let is_own =
+                [" ---> ", "Removing intermediate container ", "Successfully "].iter().any(|own| line.starts_with(own));
             if !is_own {
                 self.tail.push(line.clone());
                 news.push(News::Line(line));
@@ -130,11 +131,6 @@ impl Tail {
             self.0.pop_front();
         }
         self.0.push_back(line);
-    }
-
-    /// Whether nothing was written.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// The oldest first.
