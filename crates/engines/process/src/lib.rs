@@ -19,7 +19,6 @@ mod machine;
 pub mod network;
 mod phase;
 mod programs;
-mod rules;
 mod seen;
 pub mod spec;
 mod stored;
