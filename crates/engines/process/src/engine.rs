@@ -8,14 +8,13 @@ use crate::catalogue::{self, Program};
 use crate::cgroup;
 use crate::control::Conversation;
 use crate::error::Error;
-use crate::exits::Exits;
 use crate::launch::Executable;
 use crate::layout::Layout;
 use crate::machine::{self, Machine, Prepared};
 use crate::network::Networks;
 use crate::{capability, programs, spec};
 use async_trait::async_trait;
-use engine::{Engine, EngineError, Exec, ExecExit, Shortcoming, Usage};
+use engine::{Changes, Engine, EngineError, Exec, ExecExit, Shortcoming, Usage};
 use model::policy::EngineKind;
 use model::project::{Runs, Template};
 use model::{BundleId, ReplicaId, StackId};
@@ -91,7 +90,7 @@ type Turns = BTreeMap<(StackId, ReplicaId), Arc<tokio::sync::Mutex<()>>>;
 
 #[derive(Default)]
 struct Watches {
-    exits: Exits,
+    exits: Changes,
     watched: Mutex<BTreeSet<(StackId, ReplicaId)>>,
 }
 

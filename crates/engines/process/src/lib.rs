@@ -12,7 +12,6 @@ pub mod cgroup;
 mod control;
 mod engine;
 mod error;
-mod exits;
 mod launch;
 pub mod layout;
 mod machine;
