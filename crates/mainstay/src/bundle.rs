@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod collect;
+pub mod images;
 pub mod send;
 
 use std::path::PathBuf;

@@ -104,6 +104,19 @@ pub fn of_template(
     Ok(SpecHash(short))
 }
 
+/// The digest of everything an image is built of: equal digests, equal images. Keyed, as arguments may be secret.
+///
+/// Errors: the first path of the bundle that `content` does not know.
+pub fn of_build(
+    key: &HashKey,
+    build: &Build,
+    content: &dyn Fn(&str) -> Option<ContentDigest>,
+) -> Result<ContentDigest, String> {
+    let mut feed = Feed { hasher: blake3::Hasher::new_keyed(&key.0), content };
+    feed.build(build)?;
+    Ok(ContentDigest(*feed.hasher.finalize().as_bytes()))
+}
+
 struct Feed<'a> {
     hasher: blake3::Hasher,
     content: &'a dyn Fn(&str) -> Option<ContentDigest>,

@@ -114,7 +114,7 @@ impl Session {
             })?;
         }
         let (stack, id) = (self.handle.id(), start.id.clone());
-        let engine = self.daemon.engine();
+        let engine = self.daemon.engine(self.handle.id());
         let result = match engine.perform(stack, &replica::Action::Start(Box::new(start))).await {
             Ok(()) => self.command(&id, request, read, out, stop).await,
             Err(error) => Err(crate::failed(&error)),
@@ -131,7 +131,7 @@ impl Session {
         out: &Out,
         stop: &CancellationToken,
     ) -> Result<ExecResult, ApiError> {
-        let place = Place { engine: self.daemon.engine(), stack: self.handle.id(), id };
+        let place = Place { engine: self.daemon.engine(self.handle.id()), stack: self.handle.id(), id };
         tokio::select! {
             result = converse(place, request, self.daemon.tasks(), read, out) => result,
             () = stop.cancelled() => Err(shutting_down()),

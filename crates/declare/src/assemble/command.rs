@@ -122,3 +122,14 @@ pub fn user(service: &Map, runs: &Runs, read: &mut Reader<'_>) -> Option<User> {
         }
     }
 }
+
+/// Whether a `healthcheck` says that nothing is asked, whatever check the image brings.
+pub(super) fn is_disabled(map: &Map) -> bool {
+    let Some(check) = map.get("healthcheck").and_then(Node::as_map) else { return false };
+    let is = |node: Option<&Node>, text: &str| {
+        node.and_then(Node::as_scalar).is_some_and(|scalar| scalar.to_text().eq_ignore_ascii_case(text))
+    };
+    let test = check.get("test");
+    let first = test.and_then(Node::as_list).and_then(|items| items.first());
+    is(check.get("disable"), "true") || is(test, "NONE") || is(first, "NONE")
+}

@@ -298,7 +298,8 @@ impl<'a> ServiceReader<'a> {
     }
 
     fn probes(&mut self, name: &str, map: &Map) -> Probes {
-        let mut probes = Probes { ready: command::healthcheck(map, &mut self.read), live: None };
+        let ready = command::healthcheck(map, &mut self.read);
+        let mut probes = Probes { ready, live: None, disabled: command::is_disabled(map) };
         if let Some(rules) = self.policy.probes.get(name) {
             if let Some(rule) = &rules.value.ready {
                 probes.ready = Some(command::probe(&rule.value));
