@@ -4,6 +4,7 @@
 //! pass, and what it tells when it is back wakes the reconciler.
 
 use crate::docker::{Address, Connection};
+use crate::images::{Error as ImageError, ImageStore};
 use crate::error::Error;
 use crate::labels::{self, StartedWith};
 use crate::layout::Layout;
@@ -15,9 +16,11 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
+use engine::images::{Facts, Images, Prepared, Progress, Wanted};
 use engine::{Changes, Engine, EngineError, Exec, ExecExit, Shortcoming, Usage};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
+use model::container::ImageId;
 use model::policy::EngineKind;
 use model::project::{MountSource, Template};
 use model::{BundleId, ReplicaId, StackId};
@@ -66,6 +69,8 @@ pub(crate) struct Inner {
     /// The networks that the rules were last told of.
     walls: Arc<Mutex<Vec<Wall>>>,
     turns: Mutex<Turns>,
+    /// Made when it is first needed, and anew after the Engine was away.
+    images: Mutex<Option<Arc<ImageStore>>>,
 }
 
 type Turns = BTreeMap<(StackId, ReplicaId), Arc<tokio::sync::Mutex<()>>>;
@@ -88,6 +93,7 @@ impl DockerEngine {
             changes: Changes::default(),
             followers: Followers::default(),
             turns: Mutex::default(),
+            images: Mutex::default(),
         });
         watch::spawn(&inner);
         Self { inner }
@@ -101,6 +107,20 @@ impl Inner {
 
     pub(crate) fn refused(&self, error: bollard::errors::Error) -> Error {
         self.connection.error(error)
+    }
+
+    /// Forgets what was learnt of an Engine that has been away: it may be another version by now.
+    pub(crate) fn forget(&self) {
+        self.connection.forget();
+        *self.images.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn images(&self) -> Result<Arc<ImageStore>, Error> {
+        let docker = self.docker().await?;
+        let mut kept = self.images.lock().unwrap_or_else(PoisonError::into_inner);
+        let Settings { address, bundle, .. } = &self.settings;
+        let new = || ImageStore::new(docker, address.path(), self.clock.clone(), self.tasks.clone(), bundle.clone());
+        Ok(Arc::clone(kept.get_or_insert_with(|| Arc::new(new()))))
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -336,4 +356,27 @@ impl Engine for DockerEngine {
     async fn usage(&self, stack: &StackId) -> Result<BTreeMap<ReplicaId, Known<Usage>>, EngineError> {
         self.inner.usage(stack).await.map_err(wrap(format!("read what {stack} uses")))
     }
+
+    fn images(&self) -> Option<&dyn Images> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Images for DockerEngine {
+    async fn prepare(&self, wanted: &Wanted<'_>, progress: &dyn Progress) -> Result<Prepared, EngineError> {
+        let doing = || format!("have the image of `{}` of {}", wanted.service, wanted.stack);
+        let store = self.inner.images().await.map_err(wrap(doing()))?;
+        store.prepare(wanted, progress).await.map_err(of_images(doing()))
+    }
+
+    async fn inspect(&self, id: &ImageId) -> Result<Option<Facts>, EngineError> {
+        let doing = || format!("look at image {}", id.short());
+        let store = self.inner.images().await.map_err(wrap(doing()))?;
+        store.inspect(id).await.map_err(of_images(doing()))
+    }
+}
+
+fn of_images(doing: String) -> impl FnOnce(ImageError) -> EngineError {
+    move |error| EngineError { engine: EngineKind::Docker, doing, retry: error.retry(), source: error.into() }
 }

@@ -32,7 +32,7 @@ pub(crate) fn spawn(inner: &Arc<Inner>) {
                 () = stop.cancelled() => return,
                 listened = watcher.listen(was_away) => listened,
             };
-            watcher.connection.forget();
+            watcher.forget();
             match listened {
                 Err(error) if !was_away => {
                     tracing::warn!(error = runtime::tasks::chain(&error), "the Docker Engine cannot be listened to");

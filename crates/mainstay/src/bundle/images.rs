@@ -32,12 +32,7 @@ pub async fn prepare(
     declaration: &Declaration,
     bundle: &str,
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let request = ImagesRequest {
-        bundle: bundle.to_owned(),
-        logins: BTreeMap::new(),
-        revision: None,
-        source: None,
-    };
+    let request = ImagesRequest { bundle: bundle.to_owned(), logins: BTreeMap::new(), revision: None, source: None };
     let path = of_stack(&declaration.stack, "/images");
     let mut messages = Messages::events(&path, cx.client().open_with(&path, &request).await?);
     let mut shown = Shown { cx, live: Live::new(&cx.ui), rows: BTreeMap::new(), kept: VecDeque::new() };
@@ -96,7 +91,9 @@ impl Shown<'_> {
                     self.kept.pop_front();
                 }
             }
-            ImageEvent::Ready { services, id: _, how, digest: _, size, millis } => self.ready(&services, &how, size, millis),
+            ImageEvent::Ready { services, id: _, how, digest: _, size, millis } => {
+                self.ready(&services, &how, size, millis)
+            }
             ImageEvent::Finished { .. } | ImageEvent::Failed { .. } | ImageEvent::Unknown => {}
         }
     }
