@@ -6,6 +6,7 @@ use crate::codes;
 use crate::findings::{error, warning};
 use crate::policy::{Asks, ProbeRule};
 use crate::syntax::{Map, Node};
+use model::policy::EngineKind;
 use model::probe::{Check, Probe};
 use model::project::{Runs, User};
 use std::num::NonZeroU32;
@@ -99,8 +100,8 @@ pub fn probe(rule: &ProbeRule) -> Probe {
     probe
 }
 
-/// The user: numbers, or `root`; none for the name that the image runs as anyway.
-pub fn user(service: &Map, runs: &Runs, read: &mut Reader<'_>) -> Option<User> {
+/// The user: numbers, or `root`; none for the name that the image runs as anyway, or that only the engine can look up.
+pub fn user(service: &Map, runs: &Runs, engine: EngineKind, read: &mut Reader<'_>) -> Option<User> {
     let node = service.get("user").filter(|node| !node.is_null())?;
     let text = read.scalar(node, "user")?;
     if let Runs::Image { image, .. } = runs
@@ -112,6 +113,7 @@ pub fn user(service: &Map, runs: &Runs, read: &mut Reader<'_>) -> Option<User> {
     let number = |part: &str| if part == "root" { Some(0) } else { part.parse::<u32>().ok() };
     match (number(uid), number(gid)) {
         (Some(uid), Some(gid)) => Some(User { uid, gid }),
+        _ if engine == EngineKind::Docker => None,
         _ => {
             read.found.push(
                 error(codes::USER, format!("the user `{text}` is no number, and the image's user list is not known"))

@@ -4,8 +4,8 @@
 //! pass, and what it tells when it is back wakes the reconciler.
 
 use crate::docker::{Address, Connection};
-use crate::images::{Error as ImageError, ImageStore};
 use crate::error::Error;
+use crate::images::{Error as ImageError, ImageStore};
 use crate::labels::{self, StartedWith};
 use crate::layout::Layout;
 use crate::logs::Followers;

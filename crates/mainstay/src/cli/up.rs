@@ -2,7 +2,7 @@
 
 use super::args::Up;
 use super::{Context, order, plan};
-use crate::bundle::{self, collect};
+use crate::bundle::{self, collect, context};
 use crate::client::of_stack;
 use crate::daemon;
 use crate::declaration::Declaration;
@@ -56,9 +56,10 @@ async fn prepared(cx: &Context, build: bool) -> Result<Ordered, Failure> {
         bundle::build::run(cx, &declaration.root, &declaration.builds).await?;
     }
     let root = declaration.root.clone();
-    let paths = declaration.bundle_paths.clone();
+    let (paths, contexts) = (declaration.bundle_paths.clone(), declaration.contexts.clone());
     let found = tokio::task::spawn_blocking(move || {
-        let found = collect::find(&root, &paths, collect::Limits::default())?;
+        let mut found = collect::find(&root, &paths, collect::Limits::default())?;
+        found.extend(context::find(&contexts, context::Limits::default())?);
         collect::hash(&found).map(|files| (found, files))
     });
     let (found, files) = found.await.map_err(|error| Failure::of(&error))?.map_err(cannot_collect)?;

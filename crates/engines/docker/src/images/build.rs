@@ -99,7 +99,11 @@ impl ImageStore {
 
     async fn build(&self, job: Job<'_>, progress: &dyn Progress) -> Result<(), Error> {
         progress.tell(News::Step { number: 0, of: 0, text: format!("build {}", job.tag), cached: false });
-        let line = self.wire.upgrade("/grpc", HeaderMap::new()).await.map_err(engine("ask the Docker Engine for its builder"))?;
+        let line = self
+            .wire
+            .upgrade("/grpc", HeaderMap::new())
+            .await
+            .map_err(engine("ask the Docker Engine for its builder"))?;
         let version = self.docker.version().await.map_err(engine("ask the Docker Engine for its version"))?;
         let abilities = Abilities::of(line.is_some(), version.api_version.as_deref());
         match (choice::choose(job.build, abilities)?, line) {

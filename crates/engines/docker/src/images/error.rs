@@ -15,7 +15,9 @@ pub enum Error {
     #[error("it runs a program of the machine, not an image: use the process engine, or write `image:` or `build:`")]
     NoImage,
     /// It may not be fetched.
-    #[error("`{0}` is not on the machine, and `pull_policy: never` forbids to fetch it: load it with `docker load`, or write `pull_policy: missing`")]
+    #[error(
+        "`{0}` is not on the machine, and `pull_policy: never` forbids to fetch it: load it with `docker load`, or write `pull_policy: missing`"
+    )]
     NotThere(String),
     /// It cannot be fetched.
     #[error("{}", denied(.image, .registry, *.trouble, .user.as_deref(), .message))]
@@ -122,7 +124,9 @@ impl fmt::Display for FailedBuild {
             f.write_str("; ")?;
         }
         f.write_str(match self.trouble {
-            Some(Trouble::Denied) => "run `docker login` for the registry of its base image, and check the image's name",
+            Some(Trouble::Denied) => {
+                "run `docker login` for the registry of its base image, and check the image's name"
+            }
             Some(Trouble::Absent) => "check the names and tags of its base images and the paths that it copies",
             Some(Trouble::Full) => "free space with `docker system prune`, or enlarge the disk",
             Some(Trouble::OtherPlatform) => "choose a base image for this machine, or write `platform:`",

@@ -62,7 +62,9 @@ mod tests {
             let config = HealthConfig { test: Some(words(test)), interval: Some(2_000_000_000), ..Default::default() };
             let found = healthcheck(&config, shell.map(words).as_deref());
             assert_eq!(found.as_ref().map(|check| check.command.clone()), expected.map(words), "{test:?}");
-            assert!(found.is_none_or(|check| check.interval == Some(Duration::from_secs(2)) && check.timeout.is_none()));
+            assert!(
+                found.is_none_or(|check| check.interval == Some(Duration::from_secs(2)) && check.timeout.is_none())
+            );
         };
         check(&["CMD", "curl", "-f", "x"], None, Some(&["curl", "-f", "x"]));
         check(&["CMD-SHELL", "curl x || exit 1"], None, Some(&["/bin/sh", "-c", "curl x || exit 1"]));

@@ -75,9 +75,8 @@ mod tests {
 
     #[test]
     fn logins_are_written_for_urls() {
-        let decode = |text: &str| -> Value {
-            serde_json::from_slice(&URL_SAFE.decode(text).expect("URL-safe")).expect("JSON")
-        };
+        let decode =
+            |text: &str| -> Value { serde_json::from_slice(&URL_SAFE.decode(text).expect("URL-safe")).expect("JSON") };
         let own = credentials("localhost:5000", None);
         let login = find(&own, "localhost:5000").expect("there");
         let expected = json!({ "serveraddress": "localhost:5000", "username": "bob", "password": "?~>?~>?~>" });

@@ -86,7 +86,6 @@ pub fn is_among(image: &ImageRef, tags: &[String]) -> bool {
     tags.contains(&name)
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -178,7 +178,11 @@ mod tests {
         let day = Pull::Every(Duration::from_secs(86_400));
         let (hour, week) = (Some(Duration::from_secs(3_600)), Some(Duration::from_secs(604_800)));
         let check = |pull, pinned, fits, asked, since, expected| {
-            assert_eq!(decide(pull, pinned, fits, asked, since), expected, "{pull:?} {pinned} {fits:?} {asked} {since:?}");
+            assert_eq!(
+                decide(pull, pinned, fits, asked, since),
+                expected,
+                "{pull:?} {pinned} {fits:?} {asked} {since:?}"
+            );
         };
         check(Pull::Missing, false, Some(true), false, None, Next::Use);
         check(Pull::Missing, false, None, false, None, Next::Fetch);

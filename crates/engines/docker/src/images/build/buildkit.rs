@@ -5,10 +5,10 @@
 
 use super::super::ImageStore;
 use super::super::error::{EngineTrouble, Error, engine};
+use super::Job;
 use super::session::{self, Session};
 use super::trace::Trace;
 use super::transfer::Tree;
-use super::Job;
 use bollard_buildkit_proto::moby::buildkit::v1::control_client::ControlClient;
 use bollard_buildkit_proto::moby::buildkit::v1::{CacheOptions, CacheOptionsEntry, SolveRequest, StatusRequest};
 use engine::images::Progress;

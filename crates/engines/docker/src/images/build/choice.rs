@@ -55,8 +55,7 @@ fn needs_classic(build: &Build, abilities: Abilities) -> Option<&'static str> {
 
 /// The builder that can do it.
 pub fn choose(build: &Build, abilities: Abilities) -> Result<Builder, Error> {
-    let unsupported =
-        |what: &str, lacks, cure| Err(Error::Unsupported { what: what.to_owned(), lacks, cure });
+    let unsupported = |what: &str, lacks, cure| Err(Error::Unsupported { what: what.to_owned(), lacks, cure });
     if let Context::Image(_) = build.context {
         let cure = "write a folder or a repository as `context`, and the image under `additional_contexts`";
         return unsupported("an image as its `context`", "no builder takes", cure);
@@ -68,9 +67,11 @@ pub fn choose(build: &Build, abilities: Abilities) -> Result<Builder, Error> {
         (Some(what), _) if !build.contexts.is_empty() && !abilities.modern => {
             unsupported(what, "this Docker Engine is too old for", "update the Docker Engine to 23 or newer")
         }
-        (Some(_), Some(what)) => {
-            unsupported(what, "BuildKit does not know, and the build needs BuildKit", "leave it out, or update the Engine")
-        }
+        (Some(_), Some(what)) => unsupported(
+            what,
+            "BuildKit does not know, and the build needs BuildKit",
+            "leave it out, or update the Engine",
+        ),
         (None, Some(_)) => Ok(Builder::Classic),
         (_, None) if abilities.buildkit => Ok(Builder::BuildKit),
         (_, None) => Ok(Builder::Classic),

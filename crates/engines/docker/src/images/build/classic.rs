@@ -4,9 +4,9 @@ use super::super::error::{EngineTrouble, Error, FailedBuild, engine};
 use super::super::trouble::Trouble;
 use super::super::wire::{self, WireError};
 use super::super::{ImageStore, login};
+use super::Job;
 use super::output::{Message, Output};
 use super::tarball::{self, Extra};
-use super::Job;
 use engine::images::Progress;
 use http::HeaderMap;
 use model::container::Context;
@@ -95,7 +95,12 @@ fn query(job: &Job<'_>, recipe: &str) -> Vec<(&'static str, String)> {
     }
     let named = [("target", &build.target), ("networkmode", &build.network), ("platform", &build.platform)];
     query.extend(named.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))));
-    query.extend([("nocache", build.no_cache), ("pull", build.pull)].into_iter().filter(|(_, on)| *on).map(|(key, _)| (key, "1".to_owned())));
+    query.extend(
+        [("nocache", build.no_cache), ("pull", build.pull)]
+            .into_iter()
+            .filter(|(_, on)| *on)
+            .map(|(key, _)| (key, "1".to_owned())),
+    );
     query.extend(build.extra_hosts.iter().map(|(name, address)| ("extrahosts", format!("{name}:{address}"))));
     query.extend(build.shm.map(|size| ("shmsize", size.0.to_string())));
     query

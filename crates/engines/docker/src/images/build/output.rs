@@ -107,7 +107,8 @@ impl Output {
             self.tell_step(true, news);
         } else if !line.trim().is_empty() {
             self.tell_step(false, news);
-            let is_own = [" ---> ", "Removing intermediate container ", "Successfully "].iter().any(|own| line.starts_with(own));
+            let is_own =
+                [" ---> ", "Removing intermediate container ", "Successfully "].iter().any(|own| line.starts_with(own));
             if !is_own {
                 self.tail.push(line.clone());
                 news.push(News::Line(line));

@@ -28,9 +28,7 @@ impl Recipe {
                 return Ok(Some(Self { text: text.clone().into_bytes(), path: None }));
             }
             (model::container::Recipe::File(_), None) => return Ok(None),
-            (model::container::Recipe::File(path), Some(context)) => {
-                (context.join(path), context, path)
-            }
+            (model::container::Recipe::File(path), Some(context)) => (context.join(path), context, path),
         };
         let (at, context, written) = path;
         let root = files::canonical(bundle)?;

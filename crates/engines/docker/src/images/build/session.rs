@@ -8,9 +8,7 @@ use super::transfer::{self, Tree};
 use bollard_buildkit_proto::fsutil::types::Packet;
 use bollard_buildkit_proto::health::health_check_response::ServingStatus;
 use bollard_buildkit_proto::health::health_server::{Health, HealthServer};
-use bollard_buildkit_proto::health::{
-    HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
-};
+use bollard_buildkit_proto::health::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::{Secrets, SecretsServer};
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::{FileSync, FileSyncServer};
@@ -118,10 +116,7 @@ impl FileSync for Session {
     type DiffCopyStream = BoxStream<'static, Result<Packet, Status>>;
     type TarStreamStream = Empty<Result<Packet, Status>>;
 
-    async fn diff_copy(
-        &self,
-        request: Request<Streaming<Packet>>,
-    ) -> Result<Response<Self::DiffCopyStream>, Status> {
+    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Result<Response<Self::DiffCopyStream>, Status> {
         let tree = self.tree(request.metadata())?;
         let wants = request.into_inner();
         let (out, packets) = mpsc::channel(transfer::AHEAD);
@@ -168,10 +163,7 @@ impl Secrets for Session {
 
 #[async_trait]
 impl Auth for Session {
-    async fn credentials(
-        &self,
-        request: Request<CredentialsRequest>,
-    ) -> Result<Response<CredentialsResponse>, Status> {
+    async fn credentials(&self, request: Request<CredentialsRequest>) -> Result<Response<CredentialsResponse>, Status> {
         let Some(login) = login::find(&self.credentials, &request.get_ref().host) else {
             return Ok(Response::new(CredentialsResponse::default()));
         };

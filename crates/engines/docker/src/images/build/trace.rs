@@ -117,7 +117,8 @@ fn told(name: &str, cached: bool) -> News {
 
 /// The words behind what BuildKit's layers add on the way.
 fn own_words(message: &str) -> &str {
-    const ADDED: [&str; 3] = ["failed to solve with frontend dockerfile.v0: ", "failed to solve: ", "failed to build LLB: "];
+    const ADDED: [&str; 3] =
+        ["failed to solve with frontend dockerfile.v0: ", "failed to solve: ", "failed to build LLB: "];
     let mut words = message.trim();
     loop {
         let coded = words.strip_prefix("rpc error: code = ").and_then(|rest| rest.split_once(" desc = "));
