@@ -35,6 +35,18 @@ fn how(state: &ContainerState) -> Exit {
     }
 }
 
+/// The number of a signal as an image names it; none of one that nobody asks a program to stop with.
+pub(crate) fn signal(text: &str) -> Option<i32> {
+    const NAMES: [(&str, i32); 8] =
+        [("HUP", 1), ("INT", 2), ("QUIT", 3), ("KILL", 9), ("USR1", 10), ("USR2", 12), ("TERM", 15), ("WINCH", 28)];
+    const RTMIN: i32 = 34;
+    let name = text.trim().to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let named = NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    let real_time = || Some(RTMIN + name.strip_prefix("RTMIN+")?.parse::<i32>().ok()?);
+    named.or_else(real_time).or_else(|| name.parse().ok()).filter(|number| (1..=64).contains(number))
+}
+
 /// The Engine's year 1 means never.
 fn time(text: Option<&str>) -> Option<Timestamp> {
     text?.parse::<Timestamp>().ok().filter(|time| time.as_second() > 0)
@@ -71,6 +83,12 @@ mod tests {
             Phase::Failed { why, .. } | Phase::Unknown(why) => why,
         };
         assert_eq!(text, want);
+    }
+
+    #[test]
+    fn signals_are_named_in_many_ways() {
+        let numbers = ["SIGQUIT", "quit", "3", "SIGRTMIN+3", "SIGNOTHING", "0"].map(signal);
+        assert_eq!(numbers, [Some(3), Some(3), Some(3), Some(37), None, None]);
     }
 
     #[test]

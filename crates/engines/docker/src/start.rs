@@ -65,11 +65,13 @@ impl Inner {
             Err(error) if error.is_missing() => return Err(Error::NoImage(id.short().to_owned())),
             image => image?,
         };
-        let wants: Vec<String> =
-            image.config.and_then(|config| config.volumes).unwrap_or_default().into_iter().collect();
+        let config = image.config.unwrap_or_default();
+        let asked = || config.stop_signal.as_deref().and_then(phase::signal);
+        let stop_signal = start.template.stop_signal.or_else(asked).unwrap_or(SIGTERM);
+        let wants: Vec<String> = config.volumes.unwrap_or_default().into_iter().collect();
         let before = found.as_ref().and_then(place_of);
         let place = anonymous::place(before, &self.places(stack, &start.id).await?);
-        let with = self.started_with(stack, start, place).await?;
+        let with = self.started_with(stack, start, stop_signal, place).await?;
         let anonymous = self.anonymous(stack, start, &wants, place).await?;
         let files = self.lay_files(stack, start)?;
         let hosts = self.lay_hosts(stack, start, &with)?;
@@ -82,7 +84,7 @@ impl Inner {
             stack,
             start,
             with: &with,
-            stop_signal: start.template.stop_signal.unwrap_or(SIGTERM),
+            stop_signal,
             bundle: &(self.settings.bundle)(&start.bundle),
             hosts: hosts.as_deref(),
             files: &files,
@@ -163,12 +165,18 @@ impl Inner {
         Ok(())
     }
 
-    async fn started_with(&self, stack: &StackId, start: &Start, place: u32) -> Result<StartedWith, Error> {
+    async fn started_with(
+        &self,
+        stack: &StackId,
+        start: &Start,
+        stop_signal: i32,
+        place: u32,
+    ) -> Result<StartedWith, Error> {
         let template = &start.template;
         let own = || format!("{}-{}", start.id.service, start.id.slot.number());
         let mut hostname = template.hostname.clone().unwrap_or_else(own);
         hostname.truncate(MAX_HOSTNAME);
-        let mut with = StartedWith::new(start, hostname, template.stop_signal.unwrap_or(SIGTERM), place);
+        let mut with = StartedWith::new(start, hostname, stop_signal, place);
         if !template.container.host_gateway.is_empty() {
             let gateway = self.gateway(stack, start).await?;
             let names = template.container.host_gateway.iter();
