@@ -79,7 +79,7 @@ impl Inner {
         let feed = feed(stdin, input);
         let sizes = self.follow_size(docker, id, terminal);
         let drain = async {
-            let mut beginning = Vec::new();
+            let mut is_refused = false;
             let (mut out, mut err) = (writer(stdout), writer(stderr));
             while let Some(piece) = output.next().await {
                 let piece = piece.map_err(|error| self.refused(error))?;
@@ -89,19 +89,21 @@ impl Inner {
                         (&mut out, message)
                     }
                 };
-                if beginning.len() < 256 {
-                    beginning.extend_from_slice(&bytes[..bytes.len().min(256)]);
+                // In place of a program that is not there the runtime speaks, on its output.
+                if bytes.starts_with(NOT_STARTED.as_bytes()) {
+                    is_refused = true;
+                    continue;
                 }
                 // Whoever reads it may have gone; the command goes on without.
                 let _ = to.write_all(&bytes).await;
             }
             let _ = out.flush().await;
             let _ = err.flush().await;
-            Ok::<_, Error>(beginning)
+            Ok::<_, Error>(is_refused)
         };
         tokio::pin!(feed, sizes, drain);
         let mut is_fed = false;
-        let beginning = loop {
+        let is_refused = loop {
             tokio::select! {
                 drained = &mut drain => break drained?,
                 () = &mut sizes => {}
@@ -109,8 +111,7 @@ impl Inner {
             }
         };
         let code = self.exit_code(docker, id).await?;
-        let is_refused = matches!(code, 126 | 127) && String::from_utf8_lossy(&beginning).contains(NOT_STARTED);
-        Ok(if is_refused { ExecExit::NotFound } else { ExecExit::Code(code) })
+        Ok(if is_refused && matches!(code, 126 | 127) { ExecExit::NotFound } else { ExecExit::Code(code) })
     }
 
     /// The code of a command whose output has ended.
