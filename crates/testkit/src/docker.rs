@@ -1,9 +1,14 @@
 //! The Docker Engine that tests run on, the images they find there, and the removal of what they leave.
 //!
 //! Nothing here starts an Engine: `./dev` does, and names it in `MAINSTAY_DOCKER`. Tests of several processes share it, so
-//! each takes names of its own from a [`Ground`] and removes only what bears its labels. Start with [`Ground::new`].
+//! each takes names of its own from a [`Ground`] and removes only what bears its labels. Start with [`Ground::new`]; a test
+//! that stops or kills its Engine has an [`Engine`] of its own.
 
 #![expect(clippy::disallowed_methods, reason = "sets the scene on the real machine")]
+
+mod engine;
+
+pub use engine::Engine;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -105,29 +110,35 @@ impl Drop for Ground {
 ///
 /// Panics with what it complained of when it fails.
 pub fn docker(args: &[&str]) -> String {
-    let output = run(args);
+    docker_at(&url(), args)
+}
+
+fn docker_at(url: &str, args: &[&str]) -> String {
+    let output = run(url, args);
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "`docker {}` failed ({}): {complaint}", args.join(" "), output.status);
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-fn run(args: &[&str]) -> Output {
-    Command::new("docker")
-        .arg("--host")
-        .arg(url())
-        .args(args)
-        .output()
-        .expect("`docker`, the Engine's client, is installed")
+fn run(url: &str, args: &[&str]) -> Output {
+    client(url, args).output().expect("`docker`, the Engine's client, is installed")
+}
+
+fn client(url: &str, args: &[&str]) -> Command {
+    let mut command = Command::new("docker");
+    command.arg("--host").arg(url).args(args);
+    command
 }
 
 /// Removes what `list` lists. What others removed meanwhile, or still use, is left to them and to the Engine's end: a
 /// panic here would hide the test's own.
 fn remove(list: &[&str], removal: &[&str]) {
-    let listed = run(list);
+    let url = url();
+    let listed = run(&url, list);
     let ids = String::from_utf8_lossy(&listed.stdout);
     let ids: Vec<&str> = ids.lines().collect();
     if !ids.is_empty() {
-        run(&[removal, &ids].concat());
+        run(&url, &[removal, &ids].concat());
     }
 }
 
