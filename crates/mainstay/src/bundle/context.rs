@@ -217,9 +217,12 @@ impl Sums {
         let mut all: Vec<(&str, u64)> =
             self.folders.iter().filter(|(folder, _)| !folder.is_empty()).map(|(f, sum)| (&**f, size(sum))).collect();
         all.sort_by_key(|(folder, size)| (std::cmp::Reverse(*size), folder.len()));
+        let whole = self.folders.get("").map_or(0, size);
         let mut shown: Vec<(&str, u64)> = Vec::new();
         for (folder, size) in all.iter().copied() {
-            if shown.len() == Self::SHOWN || shown.iter().any(|(taken, _)| is_below(folder, taken)) {
+            // What is a small part of it would not help if it were left out.
+            if size * 20 < whole || shown.len() == Self::SHOWN || shown.iter().any(|(taken, _)| is_below(folder, taken))
+            {
                 continue;
             }
             let deepest = all.iter().filter(|(below, part)| is_below(below, folder) && part * 5 >= size * 4);
