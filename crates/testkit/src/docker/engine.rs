@@ -143,8 +143,17 @@ mod tests {
         let mut engine = Engine::start();
         engine.load(BASE);
         engine.docker(&["run", "--detach", "--name", "web", "--publish", "80:80", BASE, "httpd", "-f", "-h", "/"]);
-        let answer = engine.command("curl").args(["--silent", "--retry", "20", "--retry-connrefused"]);
-        let answer = answer.args(["--retry-delay", "1", "http://127.0.0.1/etc/group"]).output().unwrap();
+        let mut ask = engine.command("curl");
+        ask.args([
+            "--silent",
+            "--retry",
+            "20",
+            "--retry-connrefused",
+            "--retry-delay",
+            "1",
+            "http://127.0.0.1/etc/group",
+        ]);
+        let answer = ask.output().unwrap();
         assert!(String::from_utf8_lossy(&answer.stdout).starts_with("root:"), "{answer:?}\n{}", engine.log());
 
         engine.kill();
