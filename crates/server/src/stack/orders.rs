@@ -16,6 +16,7 @@ use crate::api::release::{Accepted, DownRequest, ReleaseRequest, RestartRequest,
 use crate::api::status::{HealthDocument, StackStatus, StackSummary};
 use crate::view;
 use model::policy::EngineKind;
+use model::project::Role;
 use model::stack::Stack;
 use model::{BundleId, ReleaseNumber, ReplicaId, ServiceName, VolumeName};
 use plan::action::replica::Start;
@@ -118,6 +119,11 @@ impl Actor {
             notes.push(crate::api::plan::NoteView { subject: "listeners".into(), text });
         }
         for (name, target) in stack.services.iter().filter(|(_, target)| target.has_replicas()) {
+            if target.role == Role::Service && target.addresses.is_empty() && !target.template.networks.is_empty() {
+                let text = "no port of it is known, so calls to its name go to its replicas and not through the edge; \
+                    write `expose` for it";
+                notes.push(NoteView { subject: name.to_string(), text: text.into() });
+            }
             for short in self.world.engines.of(&self.id).check(&target.template).await {
                 notes.push(NoteView { subject: name.to_string(), text: format!("{}; {}", short.what, short.cure) });
             }
