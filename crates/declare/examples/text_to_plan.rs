@@ -40,6 +40,8 @@ fn steps(files: &MemoryFiles) -> usize {
         profiles: BTreeSet::new(),
         process_env: BTreeMap::new(),
         env_files: None,
+        engine: None,
+        default_engine: model::policy::EngineKind::Process,
         keeps_layers: false,
     });
     let errors: Vec<_> = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).collect();

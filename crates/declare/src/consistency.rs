@@ -7,6 +7,8 @@ use crate::codes;
 use crate::findings::{Findings, error, warning};
 use crate::syntax::Node;
 use model::name::ServiceName;
+use model::policy::RouteTarget;
+use model::probe::{Check, Probe};
 use model::project::{Condition, Project, RestartPolicy, Runs, Service};
 use model::span::Span;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,6 +21,7 @@ pub fn check(assembled: &Assembled, compose: &Node, found: &mut Findings) {
     dependencies(project, found);
     ports(project, found);
     routes(project, found);
+    apart(project, found);
     targets(project, found);
     let Some(top) = compose.as_map().filter(|map| !map.entries.is_empty()) else { return };
     let services = top.entry("services");
@@ -135,6 +138,28 @@ fn routes(project: &Project, found: &mut Findings) {
                         .help("keep one of them"),
                 );
             }
+        }
+    }
+}
+
+/// Services on no network of the project have no address that a request could be sent to.
+fn apart(project: &Project, found: &mut Findings) {
+    let mode = |service: &Service| service.template.container.namespaces.network.clone();
+    for path in project.routes.iter().flat_map(|route| &route.paths) {
+        let RouteTarget::Service { service: name, .. } = &path.target else { continue };
+        if let Some(mode) = project.services.get(name).and_then(mode) {
+            let message = format!("this route cannot lead to `{name}`: it has `network_mode: {mode}`");
+            let help = "remove `network_mode`, or let a proxy of the project lead there";
+            found.push(error(codes::NOT_YET, message).at(path.at, "").help(help));
+        }
+    }
+    for (name, service) in &project.services {
+        let probes = [&service.probes.ready, &service.probes.live].into_iter().flatten();
+        let asks = |probe: &Probe| !matches!(probe.check, Check::Command { .. });
+        if let (Some(mode), true) = (mode(service), probes.into_iter().any(asks)) {
+            let message = format!("`{name}` cannot be probed at a port: it has `network_mode: {mode}`");
+            let help = format!("write `probes.{name}` with a `command`");
+            found.push(error(codes::NOT_YET, message).at(service.at, "").help(help));
         }
     }
 }

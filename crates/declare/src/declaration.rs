@@ -3,15 +3,17 @@
 //! The declaration is the resolved tree, so the daemon reads it with the same code as the client:
 //! `from_canonical(to_canonical(x))` is `x.project`, places aside.
 
+use crate::assemble::Title;
+use crate::carried::{BuildContext, Carried};
 use crate::compose::Beside;
 use crate::findings::{Findings, error};
-use crate::load::DEFAULT_ENGINE;
 use crate::policy::{Invocation, Policy};
 use crate::resolved::Resolved;
 use crate::syntax::{Map, Node, build, emit};
 use crate::{assemble, codes, compose, consistency, keys, policy};
 use model::diagnostic::Diagnostic;
 use model::name::{EnvironmentName, ProjectName};
+use model::policy::EngineKind;
 use model::project::{MountSource, Project, Runs};
 use model::span::{FileId, Span};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,8 +30,12 @@ pub struct Declared {
     pub builds: Vec<Build>,
     /// Files and folders of the project that the bundle must carry, relative to the project's folder.
     pub bundle_paths: BTreeSet<String>,
+    /// Folders of this machine that images are built of; the bundle must carry them as well.
+    pub contexts: Vec<BuildContext>,
     /// What the files say.
     pub resolved: Arc<Resolved>,
+    /// The Compose tree that travels, where it is another one than that which is shown.
+    carried: Option<Node>,
 }
 
 /// A command that makes artifacts; run in the project's folder.
@@ -56,7 +62,7 @@ impl Build {
 }
 
 impl Declared {
-    pub(crate) fn new(project: Project, builds: Vec<Build>, resolved: Arc<Resolved>) -> Self {
+    pub(crate) fn new(project: Project, builds: Vec<Build>, carried: Carried, resolved: Arc<Resolved>) -> Self {
         let bundle_paths = bundle_paths(&project);
         // Recipes that the engine has no use for need no build either.
         let runs = |name: &String| {
@@ -64,7 +70,8 @@ impl Declared {
             service.is_some_and(|s| matches!(s.template.runs, Runs::Process { .. } | Runs::Static { .. }))
         };
         let builds = builds.into_iter().filter(|build| build.services.iter().any(runs)).collect();
-        Self { project, builds, bundle_paths, resolved }
+        let Carried { compose: carried, contexts } = carried;
+        Self { project, builds, bundle_paths, contexts, resolved, carried }
     }
 }
 
@@ -89,14 +96,16 @@ fn bundle_paths(project: &Project) -> BTreeSet<String> {
 
 /// The declaration as JSON: what a bundle carries. Holds secrets.
 pub fn to_canonical(declared: &Declared) -> String {
-    let mut compose = declared.resolved.compose.clone();
+    let mut compose = declared.carried.as_ref().unwrap_or(&declared.resolved.compose).clone();
     let mut policy = declared.resolved.policy.clone();
     // The content of a secret is no key of the specification, so it is put aside.
     let secrets = compose.as_map_mut().and_then(|map| map.remove("secrets"));
     let configs = compose.as_map_mut().and_then(|map| map.remove("configs"));
-    keys::compose::table(declared.project.engine.unwrap_or(DEFAULT_ENGINE))
-        .expect("it was declared")
-        .prune(&mut compose);
+    let engine = declared.resolved.engine.kind;
+    keys::compose::table(engine).expect("it was declared").prune(&mut compose);
+    if engine != EngineKind::Docker {
+        forget_builds(&mut compose);
+    }
     keys::policy::TABLE.prune(&mut policy);
     if let Some(map) = compose.as_map_mut() {
         map.entries.extend([secrets, configs].into_iter().flatten());
@@ -104,6 +113,11 @@ pub fn to_canonical(declared: &Declared) -> String {
     }
     if let Some(map) = policy.as_map_mut() {
         map.remove("project");
+        // The engine that was chosen travels at the top, whoever named it.
+        let environments = map.get_mut("environments").and_then(Node::as_map_mut);
+        for environment in environments.into_iter().flat_map(|map| &mut map.entries) {
+            environment.value.as_map_mut().and_then(|map| map.remove("engine"));
+        }
         if let Some(recipes) = map.get_mut("processes").and_then(Node::as_map_mut) {
             for recipe in recipes.entries.iter_mut().filter_map(|entry| entry.value.as_map_mut()) {
                 // Only the client builds; another way to build the same is the same release.
@@ -116,9 +130,23 @@ pub fn to_canonical(declared: &Declared) -> String {
     root.push("mainstay", Node::plain(VERSION, span));
     root.push("project", Node::text(declared.project.name.as_str(), span));
     root.push("environment", Node::text(declared.project.environment.as_str(), span));
+    root.push("engine", Node::text(engine.as_str(), span));
     root.push("compose", compose);
     root.push("policy", policy);
     emit::json(&Node::map(root, span))
+}
+
+/// Of what nothing is built of it matters only that it is there.
+fn forget_builds(compose: &mut Node) {
+    let services = compose.as_map_mut().and_then(|map| map.get_mut("services")).and_then(Node::as_map_mut);
+    for service in services.into_iter().flat_map(|map| &mut map.entries) {
+        let build = service.value.as_map_mut().and_then(|map| map.get_mut("build"));
+        if let Some(build) = build.filter(|build| !build.is_null()) {
+            let mut context = Map::default();
+            context.push("context", Node::text(".", build.span));
+            *build = Node::map(context, build.span);
+        }
+    }
 }
 
 /// The project of a declaration.
@@ -157,13 +185,22 @@ fn read(text: &str, found: &mut Findings) -> Option<Project> {
         return None;
     };
     let rules = policy::read(policy, environment.as_str(), found);
-    let engine = rules.engine.as_ref();
-    if keys::compose::table(engine.map_or(DEFAULT_ENGINE, |engine| engine.value)).is_none() {
-        policy::refuse_engine(engine, found);
+    let engine = match scalar("engine").map(|text| text.parse::<EngineKind>()) {
+        Some(Ok(engine)) => engine,
+        Some(Err(problem)) => {
+            wrong(found, problem.to_string());
+            return None;
+        }
+        // One that was made when there was a single engine.
+        None => rules.engine.as_ref().map_or(EngineKind::Process, |engine| engine.value),
+    };
+    if keys::compose::table(engine).is_none() {
+        wrong(found, format!("this declaration is for the engine `{engine}`, which is not supported yet"));
+        return None;
     }
-    let beside = Beside { recipes: rules.recipes.keys().cloned().collect(), ..Beside::default() };
+    let beside = Beside { recipes: rules.runnable(engine), engine: Some(engine), ..Beside::default() };
     compose::check(compose, &beside, found);
-    let assembled = assemble::project(compose, &rules, name, environment, found);
+    let assembled = assemble::project(compose, &rules, Title { name, environment, engine }, found);
     consistency::check(&assembled, compose, found);
     Some(assembled.project)
 }

@@ -7,6 +7,7 @@
 mod advice;
 pub mod assemble;
 pub mod canonical;
+pub mod carried;
 pub mod codes;
 mod compose;
 pub mod consistency;
@@ -31,8 +32,9 @@ pub mod survey;
 pub mod syntax;
 pub mod variables;
 
+pub use carried::BuildContext;
 pub use declaration::{Build, Declared, from_canonical, to_canonical};
 pub use files::{FileError, Files, MemoryFiles};
 pub use load::{Input, Loaded, load};
 pub use policy::Invocation;
-pub use resolved::Resolved;
+pub use resolved::{Because, Chosen, Resolved};

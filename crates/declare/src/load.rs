@@ -1,8 +1,9 @@
 //! The whole way: finds the files, runs the stages in order, gives the project and all diagnostics.
 //!
 //! syntax → compose (variables, shapes, long forms, include, extends, merge) → values → profiles → keys → what follows from
-//! what is written → what must fit together → resolve → assemble → consistency → advice.
+//! what is written → what must fit together → resolve → what is carried along → assemble → consistency → advice.
 
+use crate::assemble::Title;
 use crate::compose::{Beside, Source};
 use crate::declaration::{Build, Declared};
 use crate::dotenv::{self, Format};
@@ -11,11 +12,11 @@ use crate::findings::{Findings, error, warning};
 use crate::interpolate::{Interpolation, MAX_EXPANDED_BYTES};
 use crate::policy::Policy;
 use crate::reference::Reference;
-use crate::resolved::{Layers, Resolved};
+use crate::resolved::{Chosen, Layers, Resolved};
 use crate::syntax::build::{self, MAX_FILE_BYTES};
 use crate::syntax::{Map, Node};
 use crate::variables::{Origin, Variables};
-use crate::{advice, assemble, codes, compose, consistency, export, keys, policy, resolve};
+use crate::{advice, assemble, carried, codes, compose, consistency, export, keys, policy, resolve};
 use model::diagnostic::Diagnostic;
 use model::name::{EnvironmentName, ProjectName};
 use model::policy::EngineKind;
@@ -25,9 +26,6 @@ use std::sync::Arc;
 
 /// The environment when nobody names one.
 const DEVELOPMENT: &str = "development";
-
-/// The engine of an environment that names none.
-pub(crate) const DEFAULT_ENGINE: EngineKind = EngineKind::Process;
 
 pub(crate) const COMPOSE_NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
 pub(crate) const OVERRIDE_NAMES: &[&str] =
@@ -53,6 +51,10 @@ pub struct Input<'a> {
     pub process_env: BTreeMap<String, String>,
     /// The environment files, of which a later one wins; `.env` and `.env.<environment>` when none.
     pub env_files: Option<Vec<String>>,
+    /// The engine, whatever the files say.
+    pub engine: Option<EngineKind>,
+    /// The engine of an environment that names none: what the machine offers.
+    pub default_engine: EngineKind,
     /// Whether what each file says is kept, so that [`crate::provenance`] can tell what a value replaced.
     pub keeps_layers: bool,
 }
@@ -185,21 +187,23 @@ impl Loader<'_> {
         resolve::policy(&mut policy, &inactive, self);
         let rules = policy::read(&policy, environment.as_str(), &mut self.found);
         // What an engine makes of the keys is said of them as they are written.
-        let table = keys::compose::table(rules.engine.as_ref().map_or(DEFAULT_ENGINE, |engine| engine.value));
+        let engine = Chosen::of(input, &rules);
+        let table = keys::compose::table(engine.kind);
         let mut of_engine = Findings::default();
         match table {
             Some(table) => table.check(&compose, &mut of_engine),
-            None => policy::refuse_engine(rules.engine.as_ref(), &mut of_engine),
+            None => policy::refuse_engine(&engine, &mut of_engine),
         }
         compose::complete(&mut compose, &self.variables);
-        let beside = Beside { inactive, recipes: rules.recipes.keys().cloned().collect() };
+        let beside = Beside { inactive, recipes: rules.runnable(engine.kind), engine: Some(engine.kind) };
         compose::check(&compose, &beside, &mut self.found);
-        resolve::compose(&mut compose, self);
+        resolve::compose(&mut compose, engine.kind, self);
         let is_sound = !self.found.has_errors();
         self.found.absorb(of_engine);
         let resolved = Arc::new(Resolved {
             name,
             environment,
+            engine,
             compose,
             policy,
             expanded: std::mem::take(&mut self.expanded),
@@ -213,11 +217,14 @@ impl Loader<'_> {
     /// What an engine that there is makes of the project.
     fn declared(&mut self, resolved: &Arc<Resolved>, rules: &Policy) -> Declared {
         let (name, environment) = (resolved.name.clone(), resolved.environment.clone());
-        let assembled = assemble::project(&resolved.compose, rules, name, environment, &mut self.found);
-        consistency::check(&assembled, &resolved.compose, &mut self.found);
+        let title = Title { name, environment, engine: resolved.engine.kind };
+        let carried = carried::carry(&resolved.compose, title.engine, self);
+        let compose = carried.compose.as_ref().unwrap_or(&resolved.compose);
+        let assembled = assemble::project(compose, rules, title, &mut self.found);
+        consistency::check(&assembled, compose, &mut self.found);
         let found = &mut self.found;
-        self.open = advice::advise(&assembled.project, &resolved.compose, &resolved.expanded, &self.private, found);
-        Declared::new(assembled.project, Build::of_policy(rules), Arc::clone(resolved))
+        self.open = advice::advise(&assembled.project, compose, &resolved.expanded, &self.private, found);
+        Declared::new(assembled.project, Build::of_policy(rules), carried, Arc::clone(resolved))
     }
 
     fn run_reference(&mut self, input: &Input<'_>) -> Option<serde_json::Value> {

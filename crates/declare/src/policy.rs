@@ -7,6 +7,7 @@ use crate::codes;
 use crate::findings::{Findings, error};
 use crate::keys::policy::OVERLAID;
 use crate::merge;
+use crate::resolved::{Because, Chosen};
 use crate::syntax::{Entry, Map, Node, Value};
 use model::policy::EngineKind;
 use model::span::{Span, Spanned};
@@ -155,12 +156,22 @@ pub fn read(root: &Node, environment: &str, found: &mut Findings) -> Policy {
     policy
 }
 
+impl Policy {
+    /// The services that an engine runs by what is said here, so that they need no image.
+    pub fn runnable(&self, engine: EngineKind) -> BTreeSet<String> {
+        let runs = |recipe: &Recipe| engine == EngineKind::Process || matches!(recipe.runs, RecipeRuns::Static { .. });
+        self.recipes.iter().filter(|(_, recipe)| runs(&recipe.value)).map(|(name, _)| name.clone()).collect()
+    }
+}
+
 /// Says that there is no such engine yet.
-pub fn refuse_engine(engine: Option<&Spanned<EngineKind>>, found: &mut Findings) {
-    let Some(engine) = engine else { return };
-    let message = format!("the engine `{}` is not supported yet", engine.value);
-    let help = "write `engine: process`, or leave it out";
-    found.push(error(codes::NOT_YET, message).at(engine.span, "").help(help));
+pub fn refuse_engine(engine: &Chosen, found: &mut Findings) {
+    let message = format!("the engine `{}` is not supported yet", engine.kind);
+    let diagnostic = error(codes::NOT_YET, message);
+    found.push(match engine.because {
+        Because::Written(span) => diagnostic.at(span, "").help("write `docker` or `process`, or leave it out"),
+        Because::Said | Because::Offered => diagnostic.help("name `docker` or `process`"),
+    });
 }
 
 /// Judges the environments beside `chosen` as far as that needs no variables, so that a mistake there does not wait

@@ -95,6 +95,8 @@ pub fn json(request: &Request<'_>) -> Result<Value, Vec<Diagnostic>> {
         profiles: request.profiles.clone(),
         process_env,
         env_files: Some(env_files),
+        engine: None,
+        default_engine: model::policy::EngineKind::Process,
         keeps_layers: false,
     };
     let Reference { json, diagnostics, .. } = load::reference(&input);

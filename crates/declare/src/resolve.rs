@@ -10,6 +10,7 @@ use crate::files::{FileError, absolute, within};
 use crate::findings::{error, warning};
 use crate::load::Loader;
 use crate::syntax::{Entry, Map, Node, Value};
+use model::policy::EngineKind;
 use model::span::Span;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,7 +38,7 @@ fn services(root: &mut Node) -> Option<&mut Map> {
 }
 
 /// Resolves the Compose tree of active services in place.
-pub fn compose(root: &mut Node, loader: &mut Loader<'_>) {
+pub fn compose(root: &mut Node, engine: EngineKind, loader: &mut Loader<'_>) {
     let mut resolver = Resolver { loader, env_files: HashMap::new(), keeps_unset: false };
     let Some(top) = root.as_map_mut() else { return };
     let Some(services) = top.get_mut("services").and_then(Node::as_map_mut) else { return };
@@ -53,8 +54,12 @@ pub fn compose(root: &mut Node, loader: &mut Loader<'_>) {
         resolver.mounts(service);
     }
     link_aliases(services);
-    let used = |key: &str| granted(services, key);
-    let (secrets, configs) = (used("secrets"), used("configs"));
+    let mut secrets = granted(services.entries.iter().filter_map(|entry| entry.value.as_map()), "secrets");
+    if engine == EngineKind::Docker {
+        let builds = services.entries.iter().filter_map(|entry| entry.value.as_map()?.get("build")?.as_map());
+        secrets.extend(granted(builds, "secrets"));
+    }
+    let configs = granted(services.entries.iter().filter_map(|entry| entry.value.as_map()), "configs");
     for (key, used) in [("secrets", secrets), ("configs", configs)] {
         if let Some(map) = top.get_mut(key).and_then(Node::as_map_mut) {
             // What no service gets is not read: its file may well not exist here.
@@ -113,8 +118,8 @@ fn forget_inactive(node: Option<&mut Node>, inactive: &Inactive) {
     }
 }
 
-fn granted(services: &Map, key: &str) -> BTreeSet<String> {
-    let lists = services.entries.iter().filter_map(|entry| entry.value.as_map()?.get(key)?.as_list());
+fn granted<'m>(maps: impl Iterator<Item = &'m Map>, key: &str) -> BTreeSet<String> {
+    let lists = maps.filter_map(|map| map.get(key)?.as_list());
     let sources = lists.flatten().filter_map(|item| item.as_map()?.get("source")?.as_scalar());
     sources.map(|scalar| scalar.text.to_string()).collect()
 }
@@ -162,6 +167,21 @@ fn texts(node: &Node) -> impl Iterator<Item = (String, String)> {
         let scalar = entry.value.as_scalar().filter(|scalar| !scalar.is_null())?;
         Some((entry.key.to_string(), scalar.to_text()))
     })
+}
+
+/// The path within the home folder that `~` stands for; none without `~`.
+pub fn home(path: &str, span: Span, loader: &mut Loader<'_>) -> Option<String> {
+    let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
+    match loader.variables.get("HOME") {
+        Some(home) => Some(absolute("/", &format!("{home}{rest}"))),
+        None => {
+            let message = format!("`{path}` begins with your home folder, which is not known");
+            let help = "set `HOME`, or write the path out";
+            loader.found.push(error(codes::MOUNT, message).at(span, "").help(help));
+            loader.found.spoil(span);
+            Some(path.to_owned())
+        }
+    }
 }
 
 struct Resolver<'a, 'b> {
@@ -313,19 +333,8 @@ impl Resolver<'_, '_> {
         settings
     }
 
-    /// The path within the home folder that `~` stands for; none without `~`.
     fn home(&mut self, path: &str, span: Span) -> Option<String> {
-        let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'))?;
-        match self.loader.variables.get("HOME") {
-            Some(home) => Some(absolute("/", &format!("{home}{rest}"))),
-            None => {
-                let message = format!("`{path}` begins with your home folder, which is not known");
-                let help = "set `HOME`, or write the path out";
-                self.loader.found.push(error(codes::MOUNT, message).at(span, "").help(help));
-                self.loader.found.spoil(span);
-                Some(path.to_owned())
-            }
-        }
+        home(path, span, self.loader)
     }
 
     fn mounts(&mut self, service: &mut Map) {

@@ -2,9 +2,12 @@
 //!
 //! Owns what may be shown of it. Where each value comes from is told in [`crate::provenance`].
 
+use crate::load::Input;
+use crate::policy::Policy;
 use crate::syntax::{Map, Node, Value, emit};
 use crate::variables::Variables;
 use model::name::{EnvironmentName, ProjectName};
+use model::policy::EngineKind;
 use model::span::Span;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,6 +20,8 @@ pub struct Resolved {
     pub name: ProjectName,
     /// The environment.
     pub environment: EnvironmentName,
+    /// The engine that the files were read for.
+    pub engine: Chosen,
     pub(crate) compose: Node,
     pub(crate) policy: Node,
     /// The places where variables were put in.
@@ -24,6 +29,36 @@ pub struct Resolved {
     pub(crate) variables: Variables,
     /// The files one by one, the first lowest; empty unless they were asked for.
     pub(crate) layers: Layers,
+}
+
+/// The engine, and why it is that one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chosen {
+    /// Which.
+    pub kind: EngineKind,
+    /// Why.
+    pub because: Because,
+}
+
+/// Why an engine is the one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Because {
+    /// It was said outside the files, which wins.
+    Said,
+    /// The environment names it here.
+    Written(Span),
+    /// Nobody said anything: the machine offers it.
+    Offered,
+}
+
+impl Chosen {
+    pub(crate) fn of(input: &Input<'_>, policy: &Policy) -> Self {
+        match (input.engine, &policy.engine) {
+            (Some(kind), _) => Self { kind, because: Because::Said },
+            (None, Some(written)) => Self { kind: written.value, because: Because::Written(written.span) },
+            (None, None) => Self { kind: input.default_engine, because: Because::Offered },
+        }
+    }
 }
 
 /// Files in the order they are laid over each other, the lowest first.
@@ -46,12 +81,18 @@ impl fmt::Debug for Resolved {
 impl Resolved {
     /// The whole for people, as YAML. What may be secret only if `reveal`: environment values, the contents of secrets
     /// and configs, notes (`x-`), and lines that variables were put into.
-    pub fn to_yaml(&self, reveal: bool) -> String {
+    ///
+    /// `engine_from` says in words why the engine is the one that it is.
+    pub fn to_yaml(&self, reveal: bool, engine_from: Option<&str>) -> String {
         let (compose, mut policy) = self.shown(reveal);
         let span = compose.span;
         let mut root = Map::default();
         root.push("project", Node::text(self.name.as_str(), span));
         root.push("environment", Node::text(self.environment.as_str(), span));
+        root.push("engine", Node::text(self.engine.kind.as_str(), span));
+        if let Some(words) = engine_from {
+            root.push("engine_from", Node::text(words, span));
+        }
         root.push("compose", compose);
         if let Some(map) = policy.as_map_mut() {
             map.remove("project");

@@ -26,6 +26,8 @@ fn refusals(path: &Path, files: &MemoryFiles) -> BTreeSet<&'static str> {
         profiles: BTreeSet::new(),
         process_env: BTreeMap::from([("HOME".to_owned(), "/home/demo".to_owned())]),
         env_files: None,
+        engine: None,
+        default_engine: model::policy::EngineKind::Process,
         keeps_layers: false,
     });
     loaded.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.code).collect()

@@ -21,10 +21,16 @@ fn outcome(case: &Case) -> String {
     if !out.is_empty() {
         out.push('\n');
     }
-    out.push_str(&declared.resolved.to_yaml(false));
+    out.push_str(&declared.resolved.to_yaml(false, None));
     let paths = &declared.bundle_paths;
     if !paths.is_empty() {
         writeln!(out, "\nbundle: {}", paths.iter().map(String::as_str).collect::<Vec<_>>().join(" "))
+            .expect("text takes text");
+    }
+    for context in &declared.contexts {
+        let kept: Vec<&str> = context.kept.iter().map(String::as_str).collect();
+        let (place, folder, ignore) = (&context.bundle, &context.folder, &context.ignore);
+        writeln!(out, "context {place}: {folder} without {ignore:?}, with {}", kept.join(" "))
             .expect("text takes text");
     }
     for build in &declared.builds {

@@ -10,6 +10,7 @@ use mainstay_declare::declaration::without_places;
 use mainstay_declare::survey::survey;
 use mainstay_declare::{MemoryFiles, from_canonical, to_canonical};
 use mainstay_declare::{layout, provenance};
+use model::policy::EngineKind;
 use proptest::prelude::*;
 use support::Case;
 
@@ -17,7 +18,19 @@ use support::Case;
 fn files() -> Vec<(Vec<(String, String)>, usize)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
     let mut all = Vec::new();
-    for name in ["shop", "overrides", "mistakes", "binary", "profiles", "interpolation", "stores", "jobs", "numbers"] {
+    for name in [
+        "shop",
+        "overrides",
+        "mistakes",
+        "binary",
+        "profiles",
+        "interpolation",
+        "stores",
+        "jobs",
+        "numbers",
+        "docker",
+        "docker-builds",
+    ] {
         let text = std::fs::read_to_string(format!("{folder}/{name}.txt")).expect("the golden file exists");
         let input = text.split("\n----\n").next().expect("there is a first part");
         let sections = input.split("==> ").skip(1).map(|section| {
@@ -138,9 +151,16 @@ fn a_declaration_that_is_not_for_this_daemon_is_refused() {
         let policy = format!(r#"{{"environments": {{"b": {{"engine": "{engine}"}}}}}}"#);
         format!(r#"{{"mainstay": 1, "project": "a", "environment": "b", "compose": {compose}, "policy": {policy}}}"#)
     };
-    assert!(from_canonical(&of("process")).is_ok());
-    for engine in ["docker", "swarm", "kubernetes", "ecs"] {
-        assert_eq!(code(&of(engine)), "MS0011");
+    // As it was before the engine stood at the top.
+    for engine in ["process", "docker"] {
+        assert_eq!(from_canonical(&of(engine)).expect("legal").engine.map(|e| e.to_string()).as_deref(), Some(engine));
+    }
+    for engine in ["swarm", "kubernetes", "ecs"] {
+        assert_eq!(code(&of(engine)), "MS0090");
+        assert_eq!(
+            code(&of("process").replace(r#""compose""#, &format!(r#""engine": "{engine}", "compose""#))),
+            "MS0090"
+        );
     }
 }
 
@@ -179,7 +199,8 @@ fn files_that_are_made_up_never_panic_and_every_value_has_its_origin() {
     let mut n_whole = 0;
     for seed in from..from + n {
         let made = generate::wild_files(seed, (seed % 5) as usize * 3);
-        let mut case = Case { compose: Some(vec!["compose.yaml".into()]), ..Case::default() };
+        let engine = if seed % 2 == 0 { EngineKind::Docker } else { EngineKind::Process };
+        let mut case = Case { compose: Some(vec!["compose.yaml".into()]), engine: Some(engine), ..Case::default() };
         for (path, text) in &made {
             case.files = case.files.with(&format!("/srv/demo/{path}"), text);
             if path == "over.yaml" {
@@ -256,7 +277,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn mutations_of_real_files_never_panic_and_what_loads_travels(pick in any::<prop::sample::Index>(), edits in edits()) {
+    fn mutations_of_real_files_never_panic_and_what_loads_travels(
+        pick in any::<prop::sample::Index>(), edits in edits(), docker in any::<bool>()
+    ) {
         let all = files();
         let (sections, which) = pick.get(&all);
         let mut files = MemoryFiles::new().with("/srv/demo/web/index.html", "x").with("/srv/demo/password.txt", "x");
@@ -264,7 +287,9 @@ proptest! {
             let text = if at == *which { mutated(text.as_bytes(), &edits) } else { text.clone().into_bytes() };
             files = files.with(&format!("/srv/demo/{path}"), text);
         }
-        let case = Case { files, ..Case::default() };
+        let engine = if docker { EngineKind::Docker } else { EngineKind::Process };
+        let files = files.with("/srv/demo/Dockerfile", "FROM scratch").with("/srv/demo/mine/Dockerfile", "FROM scratch");
+        let case = Case { files, engine: Some(engine), ..Case::default() };
         let loaded = case.load();
         for d in &loaded.diagnostics {
             for label in &d.labels {
@@ -277,7 +302,7 @@ proptest! {
             let canonical = to_canonical(declared);
             let project = from_canonical(&canonical).unwrap_or_else(|found| panic!("{found:#?}\n{canonical}"));
             prop_assert_eq!(without_places(project), without_places(declared.project.clone()));
-            declared.resolved.to_yaml(true);
+            declared.resolved.to_yaml(true, None);
         }
     }
 }

@@ -97,18 +97,13 @@ fn every_default_is_what_it_is_called() {
         let project = |text: &str| {
             let loaded = case(text).load();
             let declared = loaded.declared.as_ref().unwrap_or_else(|| panic!("{text}\n{}", diagnostics(&loaded)));
-            let mut project = without_places(declared.project.clone());
-            // Whether the default engine was asked for by name makes no difference.
-            project.engine = None;
-            project
+            without_places(declared.project.clone())
         };
         let without = project(&file(key, None));
         assert_eq!(without, project(&file(key, Some(value))), "{}", key.path);
-        if key.takes != Takes::Engine {
-            assert_ne!(without, project(&file(key, Some(key.example))), "{} has no effect", key.path);
-        }
+        assert_ne!(without, project(&file(key, Some(key.example))), "{} has no effect", key.path);
     }
-    assert!(n >= 5, "the defaults are not where they should be");
+    assert!(n >= 4, "the defaults are not where they should be");
 }
 
 #[test]

@@ -76,6 +76,10 @@ pub struct Facts {
     pub size: u64,
     /// TCP ports that it exposes.
     pub ports: BTreeSet<u16>,
+    /// Its entry point; empty when it has none.
+    pub entrypoint: Vec<String>,
+    /// Its command, or the arguments of its entry point.
+    pub command: Vec<String>,
     /// Folders it wants volumes for.
     pub volumes: BTreeSet<String>,
     /// The check it brings.

@@ -4,9 +4,14 @@
 //! takes whole stacks and rolls them out itself ([`StackEngine`]: swarm, kubernetes, ecs).
 //! [`fake`] has one of each in memory; [`conformance`] says what all of the first sort have in common.
 
+pub mod anonymous;
+pub mod changes;
 pub mod conformance;
 pub mod fake;
+pub mod hosts;
 pub mod images;
+
+pub use changes::Changes;
 
 use async_trait::async_trait;
 use model::policy::EngineKind;

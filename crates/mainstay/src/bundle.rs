@@ -1,10 +1,13 @@
 //! Bundles: everything a release runs from, content-addressed, sent before anything is asked for.
 //!
 //! Owns the way from the project's folder to a bundle's id: [`build`] makes the artifacts, [`collect`] finds and hashes
-//! the files, [`send`] uploads what the daemon does not have. Never decides what belongs in: the declaration does.
+//! the files, [`context`] those that images are built of, [`send`] uploads what the daemon does not have. Never decides what belongs in: the declaration does.
 
 pub mod build;
 pub mod collect;
+pub mod context;
+pub mod ignore;
+pub mod images;
 pub mod send;
 
 use std::path::PathBuf;
@@ -81,6 +84,45 @@ pub enum Problem {
         /// The limit.
         limit: String,
     },
+    /// A folder that an image is built of is too large.
+    #[error("`{folder}`, which {services} is built of, has {what}, at most {limit} are sent; most of it is {}",
+        largest.join(", "))]
+    Context {
+        /// The folder.
+        folder: String,
+        /// The services.
+        services: String,
+        /// What there is.
+        what: String,
+        /// The limit.
+        limit: String,
+        /// The largest folders in it.
+        largest: Vec<String>,
+    },
+    /// Nothing is left of a folder that an image is built of.
+    #[error("`{path}` has no file that an image could be built of")]
+    Nothing {
+        /// The folder.
+        path: String,
+    },
+    /// A link of a folder that an image is built of leads out of it, or nowhere.
+    #[error("`{path}` is a link to {}, which does not lie in `{folder}`", target.display())]
+    Link {
+        /// The link.
+        path: String,
+        /// Where it leads.
+        target: PathBuf,
+        /// The folder.
+        folder: String,
+    },
+    /// A `.dockerignore` that cannot be read.
+    #[error("`{path}`: {why}")]
+    Ignore {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
     /// All files together too large, or too many.
     #[error("the bundle has {what}, at most {limit} are taken")]
     TooMuch {
@@ -98,8 +140,16 @@ impl Problem {
             Self::Missing { .. } => "build it, or correct its path in mainstay.yaml".into(),
             Self::Empty { path } => format!("build it, or put a file into `{path}`"),
             Self::Outside { .. } | Self::Loop { .. } => "put the files themselves where the link is".into(),
-            Self::Special { .. } | Self::Name { .. } => "name a folder that holds only what the service needs".into(),
+            Self::Special { .. } | Self::Name { .. } => {
+                "name a folder that holds only what the service needs, or leave it out with `.dockerignore`".into()
+            }
             Self::Unreadable { .. } => "make it readable for this user".into(),
+            Self::Context { folder, .. } => {
+                format!("name what the image does not need in `{folder}/.dockerignore`, a line for each folder")
+            }
+            Self::Nothing { .. } => "correct `.dockerignore`, or the path of the context".into(),
+            Self::Link { .. } => "put the file itself there, or name the link in `.dockerignore`".into(),
+            Self::Ignore { .. } => "correct the pattern".into(),
             Self::Large { .. } | Self::TooMuch { .. } => {
                 "name only what the service needs, and put bulk content into a volume".into()
             }

@@ -9,6 +9,7 @@ pub mod settings;
 mod completions;
 mod config;
 mod down;
+pub mod engine;
 mod events;
 mod exec;
 mod explain;

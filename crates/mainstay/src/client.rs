@@ -181,6 +181,20 @@ impl Client {
         }
     }
 
+    /// `POST path` with a JSON body, answered by a stream.
+    pub async fn open_with<B: Serialize>(&self, path: &str, body: &B) -> Result<Incoming, Error> {
+        let text = serde_json::to_vec(body).expect("wire types are plain JSON");
+        let request = builder(Method::POST, path).header(header::CONTENT_TYPE, "application/json").body(full(text));
+        let mut connection = self.connect().await?;
+        let name = format!("POST {path}");
+        let request = request.expect("paths are built of legal parts");
+        let answer = connection.send_request(request).await.map_err(|error| broken(&name, error))?;
+        match answer.status() {
+            status if status.is_success() => Ok(answer.into_body()),
+            _ => Err(refusal(&name, answer).await),
+        }
+    }
+
     /// `GET path`, upgraded to another protocol.
     pub async fn upgrade(&self, path: &str, protocol: &str) -> Result<TokioIo<hyper::upgrade::Upgraded>, Error> {
         let request = builder(Method::GET, path)

@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::report;
 use crate::ui::Ui;
 use declare::provenance;
-use declare::{Declared, Input, Invocation, Resolved};
+use declare::{Because, BuildContext, Declared, Input, Invocation, Resolved};
 use disk::Disk;
 use model::StackId;
 use model::diagnostic::{Diagnostic, Severity};
@@ -32,6 +32,8 @@ pub struct Declaration {
     pub builds: Vec<Build>,
     /// Files and folders of the bundle.
     pub bundle_paths: Vec<String>,
+    /// Folders that images are built of; the bundle carries them as well.
+    pub contexts: Vec<BuildContext>,
     declared: Declared,
     notes: Vec<String>,
     sources: Sources,
@@ -54,10 +56,22 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// The files, for showing diagnostics.
     pub sources: Sources,
+    /// Why the engine is the one that it is, in words.
+    pub engine_from: String,
+}
+
+/// What reading gave.
+struct Made<T> {
+    /// The project's folder.
+    folder: PathBuf,
+    /// What was made of its files.
+    made: T,
+    /// Why the engine is the one that it is where the files name none, in words.
+    engine_from: String,
 }
 
 /// The project's folder, and what `read` makes of its files.
-fn read<T>(settings: &Settings, read: impl FnOnce(&Input<'_>) -> T) -> Result<(PathBuf, T), Failure> {
+fn read<T>(settings: &Settings, read: impl FnOnce(&Input<'_>) -> T) -> Result<Made<T>, Failure> {
     let root = &settings.directory.value;
     let folder = root.canonicalize().map_err(|error| {
         Failure::usage(format!("the folder {} cannot be opened", root.display()))
@@ -66,6 +80,12 @@ fn read<T>(settings: &Settings, read: impl FnOnce(&Input<'_>) -> T) -> Result<(P
     })?;
     let project_dir = text(&folder)?;
     let paths = |paths: &[PathBuf]| paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>();
+    let engine = settings.engine.value;
+    let (default_engine, engine_from) = match engine {
+        // Nobody is asked what the machine offers.
+        Some(kind) => (kind, settings.engine.origin.to_string()),
+        None => settings.docker.offered(),
+    };
     let made = read(&Input {
         files: &Disk,
         project_dir: &project_dir,
@@ -75,17 +95,19 @@ fn read<T>(settings: &Settings, read: impl FnOnce(&Input<'_>) -> T) -> Result<(P
         profiles: settings.profiles.iter().cloned().collect(),
         process_env: settings.variables.clone(),
         env_files: if settings.env_files.is_empty() { None } else { Some(paths(&settings.env_files)?) },
+        engine,
+        default_engine,
         keeps_layers: false,
     });
-    Ok((folder, made))
+    Ok(Made { folder, made, engine_from })
 }
 
 /// The Compose part of the project as the reference implementation has it. Holds secrets.
 pub fn compose(settings: &Settings, ui: &Ui) -> Result<serde_json::Value, Failure> {
-    let (_, reference) = read(settings, declare::reference::of_project)?;
-    let declare::reference::Reference { json, diagnostics, sources } = reference;
+    let Made { made, engine_from, .. } = read(settings, declare::reference::of_project)?;
+    let declare::reference::Reference { json, diagnostics, sources } = made;
     json.ok_or_else(|| {
-        Loaded { declaration: None, resolved: None, diagnostics, sources }
+        Loaded { declaration: None, resolved: None, diagnostics, sources, engine_from }
             .checked(ui, false)
             .expect_err("a project that cannot be shown has an error")
     })
@@ -102,8 +124,13 @@ pub fn load_with_layers(settings: &Settings) -> Result<Loaded, Failure> {
 }
 
 fn loaded(settings: &Settings, keeps_layers: bool) -> Result<Loaded, Failure> {
-    let (folder, loaded) = read(settings, |input| declare::load(&Input { keeps_layers, ..input.clone() }))?;
-    let declare::Loaded { declared, resolved, diagnostics, sources } = loaded;
+    let made = read(settings, |input| declare::load(&Input { keeps_layers, ..input.clone() }))?;
+    let Made { folder, made, engine_from } = made;
+    let declare::Loaded { declared, resolved, diagnostics, sources } = made;
+    let engine_from = match resolved.as_ref().map(|resolved| resolved.engine.because) {
+        Some(Because::Written(span)) => format!("{}:{}", sources.get(span.file).name, sources.position(span).0),
+        _ => engine_from,
+    };
     let declaration = declared.map(|declared| Declaration::new(declared, folder, &diagnostics, sources.clone()));
     if let (Some(typed), Some(declaration)) = (&settings.project, &declaration)
         && typed != declaration.stack.project.as_str()
@@ -115,7 +142,7 @@ fn loaded(settings: &Settings, keeps_layers: bool) -> Result<Loaded, Failure> {
         ))
         .help("leave `--project` out, or change into the other project's folder"));
     }
-    Ok(Loaded { declaration, resolved, diagnostics, sources })
+    Ok(Loaded { declaration, resolved, diagnostics, sources, engine_from })
 }
 
 impl Declaration {
@@ -127,6 +154,7 @@ impl Declaration {
             root,
             builds: declared.builds.iter().map(build).collect(),
             bundle_paths: declared.bundle_paths.iter().cloned().collect(),
+            contexts: declared.contexts.clone(),
             notes: notes.map(|note| format!("{}: {}", note.code, note.message)).collect(),
             project,
             declared,

@@ -5,6 +5,7 @@
 use crate::exit::Failure;
 use serde::{Deserialize, Serialize};
 use server::api::plan::PlanView;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const VERSION: u32 = 1;
@@ -18,6 +19,9 @@ pub struct PlanFile {
     pub stack: String,
     /// The bundle it was made for.
     pub bundle: String,
+    /// The image of each service that it was made for.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
     /// The state of the stack it was made for.
     pub basis: u64,
     /// Digest of the complete plan.
@@ -29,8 +33,8 @@ pub struct PlanFile {
 impl PlanFile {
     /// The file of a plan.
     pub fn of(view: &PlanView, text: Vec<String>) -> Self {
-        let PlanView { stack, bundle, basis, digest, .. } = view.clone();
-        Self { version: VERSION, stack, bundle, basis, digest, text }
+        let PlanView { stack, bundle, images, basis, digest, .. } = view.clone();
+        Self { version: VERSION, stack, bundle, images, basis, digest, text }
     }
 
     /// Writes it; a file that is there is replaced as a whole or not at all.

@@ -234,3 +234,16 @@ pub struct Logging {
     /// Options of the driver.
     pub options: BTreeMap<String, String>,
 }
+
+/// The image of a service of a release, with what it says of itself as far as a stack depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// Which image.
+    pub id: ImageId,
+    /// `repository@sha256:…` as its registry knows it; none of one that was built here.
+    pub digest: Option<String>,
+    /// TCP ports that it exposes.
+    pub ports: BTreeSet<u16>,
+    /// The check that it brings.
+    pub ready: Option<crate::probe::Probe>,
+}

@@ -78,6 +78,13 @@ impl FromStr for ContentDigest {
     }
 }
 
+/// Ten hexadecimal digits of an FNV-1a hash: short enough for the name of a link, and the same in every build.
+pub fn short_hash(text: impl AsRef<[u8]>) -> String {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    let hash = text.as_ref().iter().copied().fold(0xcbf2_9ce4_8422_2325, step);
+    format!("{:010x}", hash & 0xff_ffff_ffff)
+}
+
 /// The key of a daemon's hashes; never leaves its state folder.
 #[derive(Clone)]
 pub struct HashKey(pub [u8; 32]);
@@ -95,6 +102,19 @@ pub fn of_template(
     let mut short = [0; 16];
     short.copy_from_slice(&feed.hasher.finalize().as_bytes()[..16]);
     Ok(SpecHash(short))
+}
+
+/// The digest of everything an image is built of: equal digests, equal images. Keyed, as arguments may be secret.
+///
+/// Errors: the first path of the bundle that `content` does not know.
+pub fn of_build(
+    key: &HashKey,
+    build: &Build,
+    content: &dyn Fn(&str) -> Option<ContentDigest>,
+) -> Result<ContentDigest, String> {
+    let mut feed = Feed { hasher: blake3::Hasher::new_keyed(&key.0), content };
+    feed.build(build)?;
+    Ok(ContentDigest(*feed.hasher.finalize().as_bytes()))
 }
 
 struct Feed<'a> {

@@ -67,4 +67,6 @@ pub struct Probes {
     pub ready: Option<Probe>,
     /// Decides whether the replica is restarted.
     pub live: Option<Probe>,
+    /// The files say that nothing is asked, whatever check the image brings.
+    pub disabled: bool,
 }

@@ -25,7 +25,7 @@ pub struct Project {
     pub name: ProjectName,
     /// The environment the declaration was resolved for.
     pub environment: EnvironmentName,
-    /// Where it runs; none when the files leave the choice to the machine.
+    /// Where it runs: the files were read for this engine. None of one that was made without files.
     pub engine: Option<EngineKind>,
     /// What runs.
     pub services: BTreeMap<ServiceName, Service>,
@@ -346,6 +346,10 @@ pub struct Network {
     pub internal: bool,
     /// The subnet wanted by `ipam`, if any.
     pub subnet: Option<Ipv4Net>,
+    /// What it is called on a container engine; after its project and environment when none.
+    pub name: Option<String>,
+    /// Options of the driver of a container engine.
+    pub driver_opts: BTreeMap<String, String>,
 }
 
 /// A named volume.
@@ -353,4 +357,8 @@ pub struct Network {
 pub struct Volume {
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// What it is called on a container engine; after its project and environment when none.
+    pub name: Option<String>,
+    /// Options of the `local` driver of a container engine.
+    pub driver_opts: BTreeMap<String, String>,
 }

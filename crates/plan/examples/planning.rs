@@ -148,6 +148,7 @@ fn target(n: u32, replicas: u32, version: u8, network: &NetworkName, address: Ip
         published: Vec::new(),
         ports: BTreeSet::from([3000]),
         probes: Probes {
+            disabled: false,
             ready: Some(Probe::with_defaults(Check::Tcp { port: 3000 })),
             live: Some(Probe::with_defaults(Check::Tcp { port: 3000 })),
         },

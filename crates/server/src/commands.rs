@@ -1,7 +1,8 @@
 //! Command probes: run inside the replica through the engine.
 
+use crate::engines::Engines;
 use async_trait::async_trait;
-use engine::{Engine, Exec, ExecExit};
+use engine::{Exec, ExecExit};
 use model::{ReplicaId, StackId};
 use probe::{CommandEnd, CommandRunner};
 use runtime::BoxError;
@@ -17,7 +18,7 @@ const KEPT: usize = 4096;
 /// Runs the commands of probes.
 pub struct Commands {
     /// Where replicas run.
-    pub engine: Arc<dyn Engine>,
+    pub engines: Arc<Engines>,
 }
 
 #[async_trait]
@@ -50,7 +51,7 @@ impl CommandRunner for Commands {
             }
             kept
         };
-        let (ended, output) = tokio::join!(self.engine.exec(stack, id, exec), collect);
+        let (ended, output) = tokio::join!(self.engines.of(stack).exec(stack, id, exec), collect);
         let end = match ended? {
             ExecExit::Code(code) => CommandEnd::Code(code),
             ExecExit::Signal(signal) => CommandEnd::Signal(signal),

@@ -3,7 +3,7 @@
 use crate::api::ApiError;
 use crate::api::bundle::NewBundle;
 use crate::api::event::Event;
-use crate::api::plan::PlanView;
+use crate::api::plan::{PlanRequest, PlanView};
 use crate::api::release::{Accepted, ReleaseRequest, ReleaseView};
 use crate::api::status::Version;
 use crate::logs::Source;
@@ -56,9 +56,9 @@ impl Daemon {
         &*self.world.clock
     }
 
-    /// Where replicas run.
-    pub fn engine(&self) -> &dyn Engine {
-        &*self.world.engine
+    /// Where the replicas of a stack run.
+    pub fn engine(&self, stack: &StackId) -> &dyn Engine {
+        &**self.world.engines.of(stack)
     }
 
     fn handles(&self) -> MutexGuard<'_, BTreeMap<StackId, Handle>> {
@@ -86,10 +86,10 @@ impl Daemon {
     }
 
     /// What a release of `bundle` would do; of a stack that is not there yet, too, and nothing of it is there afterwards.
-    pub async fn plan(&self, id: &StackId, bundle: BundleId) -> Result<PlanView, ApiError> {
+    pub async fn plan(&self, id: &StackId, request: PlanRequest) -> Result<PlanView, ApiError> {
         match self.stack(id) {
-            Ok(handle) => handle.plan(bundle).await,
-            Err(_) => self.new_actor(id).await?.plan(bundle).await,
+            Ok(handle) => handle.plan(request).await,
+            Err(_) => self.new_actor(id).await?.plan(request).await,
         }
     }
 
@@ -168,7 +168,7 @@ impl Daemon {
 
     /// The volumes of a stack that exist.
     pub async fn volumes(&self, id: &StackId) -> Result<Vec<String>, ApiError> {
-        let placed = self.world.engine.observe(id).await.map_err(|error| crate::failed(&error))?;
+        let placed = self.world.engines.of(id).observe(id).await.map_err(|error| crate::failed(&error))?;
         Ok(placed.volumes.iter().map(ToString::to_string).collect())
     }
 
@@ -215,14 +215,15 @@ struct Logs {
 #[async_trait]
 impl Source for Logs {
     async fn logs(&self) -> Result<BTreeMap<String, PathBuf>, ApiError> {
-        let placed = self.world.engine.observe(&self.stack).await.map_err(|error| crate::failed(&error))?;
-        let path = |id| self.world.engine.log_path(&self.stack, id);
+        let placed =
+            self.world.engines.of(&self.stack).observe(&self.stack).await.map_err(|error| crate::failed(&error))?;
+        let path = |id| self.world.engines.of(&self.stack).log_path(&self.stack, id);
         Ok(placed.replicas.keys().map(|id| (id.to_string(), path(id))).collect())
     }
 
     async fn left(&self) -> Result<BTreeMap<String, PathBuf>, ApiError> {
         let folders = runtime::files::list(&self.folder).map_err(|error| crate::failed(&error))?;
         let names = folders.iter().filter_map(|folder| folder.file_name()?.to_str()?.parse::<ReplicaId>().ok());
-        Ok(names.map(|id| (id.to_string(), self.world.engine.log_path(&self.stack, &id))).collect())
+        Ok(names.map(|id| (id.to_string(), self.world.engines.of(&self.stack).log_path(&self.stack, &id))).collect())
     }
 }

@@ -8,7 +8,9 @@ use crate::api::ApiError;
 use crate::api::exec::{ExecRequest, ExecResult, Frame, MAX_FRAME, Resize, WINDOW};
 use crate::daemon::Daemon;
 use crate::stack::Handle;
+use engine::images::Facts;
 use engine::{Engine, Exec, ExecExit};
+use model::project::Runs;
 use model::{ReplicaId, StackId};
 use plan::action::replica;
 use runtime::{BoxError, CancellationToken, OnError, Tasks};
@@ -102,9 +104,11 @@ impl Session {
         stop: &CancellationToken,
     ) -> Result<ExecResult, ApiError> {
         let mut start = self.handle.one_off(request.target.clone()).await?;
-        let own = crate::stack::one_off::idle(&mut start);
+        let engine = self.daemon.engine(self.handle.id());
+        let facts = facts(engine, &start).await?;
+        let own = crate::stack::one_off::idle(&mut start, facts.as_ref());
         if request.argv.is_empty() {
-            request.argv = own.ok_or_else(|| {
+            request.argv = own.command.ok_or_else(|| {
                 ApiError::new(
                     400,
                     "MS0210",
@@ -113,8 +117,8 @@ impl Session {
                 .help("name the command after the service")
             })?;
         }
+        request.argv.splice(0..0, own.entrypoint);
         let (stack, id) = (self.handle.id(), start.id.clone());
-        let engine = self.daemon.engine();
         let result = match engine.perform(stack, &replica::Action::Start(Box::new(start))).await {
             Ok(()) => self.command(&id, request, read, out, stop).await,
             Err(error) => Err(crate::failed(&error)),
@@ -131,11 +135,23 @@ impl Session {
         out: &Out,
         stop: &CancellationToken,
     ) -> Result<ExecResult, ApiError> {
-        let place = Place { engine: self.daemon.engine(), stack: self.handle.id(), id };
+        let place = Place { engine: self.daemon.engine(self.handle.id()), stack: self.handle.id(), id };
         tokio::select! {
             result = converse(place, request, self.daemon.tasks(), read, out) => result,
             () = stop.cancelled() => Err(shutting_down()),
         }
+    }
+}
+
+/// What its image says of itself, where the engine runs images.
+async fn facts(engine: &dyn Engine, start: &replica::Start) -> Result<Option<Facts>, ApiError> {
+    let pin = match &start.template.runs {
+        Runs::Image { pin, .. } | Runs::Build { pin, .. } => pin.as_ref(),
+        Runs::Process { .. } | Runs::Static { .. } => None,
+    };
+    match engine.images().zip(pin) {
+        Some((images, pin)) => images.inspect(pin).await.map_err(|error| crate::failed(&error)),
+        None => Ok(None),
     }
 }
 

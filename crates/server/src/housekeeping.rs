@@ -67,8 +67,8 @@ async fn collect(daemon: &Daemon) -> Result<(), String> {
     }
     keep.extend(recent(daemon).await?);
     // Also of stacks that are not known here: what runs, runs from its bundle.
-    for id in world.engine.stacks().await.map_err(|error| crate::chain(&error))? {
-        let placed = world.engine.observe(&id).await.map_err(|error| crate::chain(&error))?;
+    for (id, engine) in world.engines.stacks().await.map_err(|error| crate::chain(&error))? {
+        let placed = engine.observe(&id).await.map_err(|error| crate::chain(&error))?;
         keep.extend(placed.replicas.into_values().map(|replica| replica.bundle));
     }
     let (bundles, now) = (world.bundles.clone(), world.clock.now());

@@ -8,6 +8,7 @@ pub mod api;
 mod commands;
 pub mod daemon;
 mod edge_link;
+mod engines;
 mod exec;
 mod housekeeping;
 pub mod http;
@@ -22,7 +23,7 @@ mod testing;
 mod view;
 
 pub use settings::{SOCKET, Settings};
-pub use start::{OpenEngine, ServeError, Wiring, serve};
+pub use start::{OpenEngines, ServeError, Wiring, serve};
 
 use api::ApiError;
 pub use runtime::tasks::chain;

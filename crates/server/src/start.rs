@@ -6,9 +6,11 @@ use crate::daemon::Daemon;
 use crate::edge_link::hub::{Hub, Remembered};
 use crate::edge_link::process::{LaunchError, Launcher};
 use crate::edge_link::table::{Ground, StackRouting};
+use crate::engines::Engines;
 use crate::settings::Settings;
 use crate::stack::actor::Actor;
 use crate::stack::course::Course;
+use crate::stack::record::Record;
 use crate::stack::world::World;
 use crate::stack::{blobs, one_off};
 use crate::{housekeeping, http};
@@ -45,13 +47,13 @@ const EVENTS: usize = 4096;
 /// How long the first answers of probes are waited for after an adoption.
 const FIRST_ANSWERS: Duration = Duration::from_secs(3);
 
-/// Opens an engine.
-pub type OpenEngine = Box<dyn FnOnce() -> BoxFuture<'static, Result<Arc<dyn Engine>, BoxError>> + Send>;
+/// Opens the engines, the usual one first.
+pub type OpenEngines = Box<dyn FnOnce() -> BoxFuture<'static, Result<Vec<Arc<dyn Engine>>, BoxError>> + Send>;
 
 /// What the binary picks for the daemon.
 pub struct Wiring {
-    /// Opens the place where replicas run; called once the folders are ours alone.
-    pub engine: OpenEngine,
+    /// Opens the places where replicas run; called once the folders are ours alone.
+    pub engines: OpenEngines,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Tasks; their end is the daemon's.
@@ -73,7 +75,7 @@ pub enum ServeError {
     #[error("the run folder is in use")]
     InUse(#[source] LockError),
     /// The engine could not be opened.
-    #[error("could not open the engine")]
+    #[error("could not open the engines")]
     Engine(#[source] BoxError),
     /// What is wanted of the stacks could not be read.
     #[error("could not read the stacks")]
@@ -194,7 +196,7 @@ pub(crate) async fn begin(
 
 /// A daemon that serves nothing yet, and has neither an edge nor stacks.
 pub(crate) async fn prepare(settings: &Settings, wiring: Wiring, owner: &str) -> Result<(Daemon, Keepers), ServeError> {
-    let Wiring { engine, clock, tasks, rng } = wiring;
+    let Wiring { engines, clock, tasks, rng } = wiring;
     let keeper = Tasks::new(clock.clone());
     // The state first: whoever does not get its lock has touched nothing.
     let open = async || Store::open(&settings.state, owner, &keeper, &rng).await.map_err(ServeError::Store);
@@ -202,7 +204,7 @@ pub(crate) async fn prepare(settings: &Settings, wiring: Wiring, owner: &str) ->
     for (folder, mode) in [(settings.logs(), 0o700), (settings.state.join("volumes"), 0o711)] {
         files::create_dir(&folder, mode).map_err(ServeError::Folder)?;
     }
-    let engine = engine().await.map_err(ServeError::Engine)?;
+    let engines = Arc::new(Engines::new(engines().await.map_err(ServeError::Engine)?));
     let bundles = Bundles::open(&settings.state, opened.keys.clone()).map_err(ServeError::Bundles)?;
     let launcher = Launcher {
         program: settings.program.clone(),
@@ -215,13 +217,13 @@ pub(crate) async fn prepare(settings: &Settings, wiring: Wiring, owner: &str) ->
     let trees = bundles.clone();
     let ground = Ground { http: settings.http, ipv6: sockets::has_ipv6() };
     let hub = Hub::new(ground, Box::new(move |bundle| blobs::folder(&trees, bundle)), launcher);
-    let probes = Probes::new(&tasks, clock.clone(), Arc::new(Commands { engine: engine.clone() }));
+    let probes = Probes::new(&tasks, clock.clone(), Arc::new(Commands { engines: engines.clone() }));
     let (events, waiting) = mpsc::channel(EVENTS);
     let store = opened.store.clone();
     let scribe = keeper.child("events");
     scribe.spawn("write events", OnError::Log, move |stop| write_events(store, waiting, stop));
     let world = World {
-        engine,
+        engines,
         hub,
         probes,
         store: opened.store,
@@ -264,6 +266,9 @@ async fn adopt(daemon: &Arc<Daemon>, mut found: BTreeMap<StackId, Remembered>) -
     let mut actors = Vec::new();
     let mut restored = Vec::new();
     for (id, record) in world.records().await? {
+        if let Ok(Record { engine: Some(kind), .. }) = &record {
+            world.engines.put(&id, *kind);
+        }
         sweep(world, &id).await;
         let (course, why) = match record {
             Ok(record) => Course::of(world, &id, record).await,
@@ -297,7 +302,7 @@ async fn adopt(daemon: &Arc<Daemon>, mut found: BTreeMap<StackId, Remembered>) -
 
 /// Removes what sessions of `run` left that ended with the daemon.
 async fn sweep(world: &World, id: &StackId) {
-    match one_off::sweep(&*world.engine, id).await {
+    match one_off::sweep(&**world.engines.of(id), id).await {
         Ok(0) => {}
         Ok(count) => {
             let text = format!("removed {count} one-off replicas that an earlier daemon left");
@@ -355,7 +360,7 @@ fn spawn_watchers(daemon: &Arc<Daemon>) {
     let tasks = daemon.tasks();
     let watcher = daemon.clone();
     tasks.spawn("watch the engine", OnError::StopProcess, move |stop| async move {
-        while let Some(id) = stop.run_until_cancelled(watcher.world().engine.changed()).await {
+        while let Some(id) = stop.run_until_cancelled(watcher.world().engines.changed()).await {
             wake(&watcher, &id);
         }
     });

@@ -1,8 +1,9 @@
-//! Builders, a manual clock and temporary folders: a dev-dependency, nowhere else.
+//! Builders, a manual clock, temporary folders, the Docker Engine of a test run: a dev-dependency, nowhere else.
 //!
 //! Nothing here decides or asserts; it sets the scene. Start with [`ManualClock`] and [`project::with`].
 
 pub mod clock;
+pub mod docker;
 pub mod mounts;
 pub mod project;
 

@@ -137,7 +137,9 @@ impl Stage {
             .env("MAINSTAY_STATE", self.path("state"))
             .env("MAINSTAY_RUN", self.path("run"))
             .env("MAINSTAY_SOCKET", self.path("run/mainstay.sock"))
-            .env("MAINSTAY_HTTP_PORT", self.http_port.to_string());
+            .env("MAINSTAY_HTTP_PORT", self.http_port.to_string())
+            // Also on a machine where a Docker answers.
+            .env("MAINSTAY_ENGINE", "process");
         // The copy's own `target` gets the results; what cargo compiles on the way is kept for the next copy.
         command.env_remove("CARGO_TARGET_DIR");
         if let Some(kept) = programs::build_folder() {

@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mainstay-declare", &["mainstay-model"]),
     ("mainstay-plan", &["mainstay-model"]),
     ("mainstay-runtime", &[]),
+    ("mainstay-network", &["mainstay-model", "mainstay-runtime"]),
     ("mainstay-shim", &[]),
     ("mainstay-edge", &[]),
     ("mainstay-engine", &["mainstay-model", "mainstay-plan"]),
@@ -22,7 +23,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("mainstay-probe", &["mainstay-model", "mainstay-plan", "mainstay-runtime"]),
     (
         "mainstay-engine-process",
-        &["mainstay-model", "mainstay-plan", "mainstay-engine", "mainstay-runtime", "mainstay-shim"],
+        &[
+            "mainstay-model",
+            "mainstay-plan",
+            "mainstay-engine",
+            "mainstay-network",
+            "mainstay-runtime",
+            "mainstay-shim",
+        ],
+    ),
+    (
+        "mainstay-engine-docker",
+        &["mainstay-model", "mainstay-plan", "mainstay-engine", "mainstay-network", "mainstay-runtime"],
     ),
     ("mainstay-apply", &["mainstay-model", "mainstay-plan", "mainstay-engine", "mainstay-runtime"]),
     (
@@ -45,6 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "mainstay-model",
             "mainstay-declare",
             "mainstay-engine",
+            "mainstay-engine-docker",
             "mainstay-engine-process",
             "mainstay-edge",
             "mainstay-server",

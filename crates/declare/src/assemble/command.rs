@@ -6,6 +6,7 @@ use crate::codes;
 use crate::findings::{error, warning};
 use crate::policy::{Asks, ProbeRule};
 use crate::syntax::{Map, Node};
+use model::policy::EngineKind;
 use model::probe::{Check, Probe};
 use model::project::{Runs, User};
 use std::num::NonZeroU32;
@@ -99,8 +100,8 @@ pub fn probe(rule: &ProbeRule) -> Probe {
     probe
 }
 
-/// The user: numbers, or `root`; none for the name that the image runs as anyway.
-pub fn user(service: &Map, runs: &Runs, read: &mut Reader<'_>) -> Option<User> {
+/// The user: numbers, or `root`; none for the name that the image runs as anyway, or that only the engine can look up.
+pub fn user(service: &Map, runs: &Runs, engine: EngineKind, read: &mut Reader<'_>) -> Option<User> {
     let node = service.get("user").filter(|node| !node.is_null())?;
     let text = read.scalar(node, "user")?;
     if let Runs::Image { image, .. } = runs
@@ -112,6 +113,7 @@ pub fn user(service: &Map, runs: &Runs, read: &mut Reader<'_>) -> Option<User> {
     let number = |part: &str| if part == "root" { Some(0) } else { part.parse::<u32>().ok() };
     match (number(uid), number(gid)) {
         (Some(uid), Some(gid)) => Some(User { uid, gid }),
+        _ if engine == EngineKind::Docker => None,
         _ => {
             read.found.push(
                 error(codes::USER, format!("the user `{text}` is no number, and the image's user list is not known"))
@@ -121,4 +123,15 @@ pub fn user(service: &Map, runs: &Runs, read: &mut Reader<'_>) -> Option<User> {
             None
         }
     }
+}
+
+/// Whether a `healthcheck` says that nothing is asked, whatever check the image brings.
+pub(super) fn is_disabled(map: &Map) -> bool {
+    let Some(check) = map.get("healthcheck").and_then(Node::as_map) else { return false };
+    let is = |node: Option<&Node>, text: &str| {
+        node.and_then(Node::as_scalar).is_some_and(|scalar| scalar.to_text().eq_ignore_ascii_case(text))
+    };
+    let test = check.get("test");
+    let first = test.and_then(Node::as_list).and_then(|items| items.first());
+    is(check.get("disable"), "true") || is(test, "NONE") || is(first, "NONE")
 }

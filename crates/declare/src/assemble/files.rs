@@ -18,7 +18,8 @@ pub struct Contents {
 }
 
 impl Contents {
-    fn get(&self, kind: FileKind, name: &str) -> Option<&Secret> {
+    /// The content of one of them.
+    pub fn get(&self, kind: FileKind, name: &str) -> Option<&Secret> {
         match kind {
             FileKind::Secret => self.secrets.get(name),
             FileKind::Config => self.configs.get(name),

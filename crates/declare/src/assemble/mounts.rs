@@ -7,13 +7,21 @@ use crate::findings::warning;
 use crate::syntax::{Map, Node};
 use model::project::{Mount, MountSource};
 use model::units::Bytes;
+use std::collections::BTreeMap;
 
 /// All mounts of a service: `volumes`, then `tmpfs`.
-pub fn mounts(service: &Map, references: &mut Vec<Reference>, read: &mut Reader<'_>) -> Vec<Mount> {
+///
+/// `outside` are the volumes that are not the project's, by the name they have on the engine.
+pub fn mounts(
+    service: &Map,
+    outside: &BTreeMap<String, String>,
+    references: &mut Vec<Reference>,
+    read: &mut Reader<'_>,
+) -> Vec<Mount> {
     let mut mounts = Vec::new();
     if let Some(node) = service.get("volumes") {
         for item in read.list(node, "volumes") {
-            mounts.extend(mount(item, references, read));
+            mounts.extend(mount(item, outside, references, read));
         }
     }
     if let Some(node) = service.get("tmpfs") {
@@ -44,7 +52,12 @@ const KINDS: &[(&str, MountKind)] = &[
     ("invalid", MountKind::Invalid),
 ];
 
-fn mount(item: &Node, references: &mut Vec<Reference>, read: &mut Reader<'_>) -> Option<Mount> {
+fn mount(
+    item: &Node,
+    outside: &BTreeMap<String, String>,
+    references: &mut Vec<Reference>,
+    read: &mut Reader<'_>,
+) -> Option<Mount> {
     let map = read.map(item, "volumes")?;
     let Some(kind) = map.get("type") else {
         read.wrong(
@@ -74,7 +87,12 @@ fn mount(item: &Node, references: &mut Vec<Reference>, read: &mut Reader<'_>) ->
     };
     let target = read.target(target, "target")?;
     let read_only = map.get("read_only").and_then(|node| read.boolean(node, "read_only")).unwrap_or(false);
-    let source = source(kind_word, item, map, references, read)?;
+    let source = match source(kind_word, item, map, references, read)? {
+        MountSource::Volume(name) if outside.contains_key(name.as_str()) => {
+            MountSource::External(outside[name.as_str()].clone())
+        }
+        source => source,
+    };
     Some(Mount { target, source, read_only })
 }
 

@@ -1,7 +1,7 @@
 //! Networks, published ports and the ports a service is known to listen on.
 
 use super::read::Reader;
-use super::{Kind, Reference, parse_name, section};
+use super::{Kind, Reference, is_external, own_name, parse_name, section, service};
 use crate::canonical::ports::Range;
 use crate::codes;
 use crate::findings::{error, warning};
@@ -9,6 +9,7 @@ use crate::policy::{Asks, Policy};
 use crate::syntax::{Map, Node};
 use ipnet::{IpNet, Ipv4Net};
 use model::name::{NetworkName, ServiceName};
+use model::policy::EngineKind;
 use model::probe::{Check, Probe};
 use model::project::{Attachment, Network, PortProtocol, PublishedPort, Service};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ pub const DEFAULT: &str = "default";
 /// The networks that services are attached to; Compose makes no others either.
 pub fn networks(
     top: &Map,
+    engine: EngineKind,
     services: &BTreeMap<ServiceName, Service>,
     read: &mut Reader<'_>,
 ) -> BTreeMap<NetworkName, Network> {
@@ -28,7 +30,7 @@ pub fn networks(
     let mut networks = BTreeMap::new();
     for entry in section(top, "networks", read) {
         let Some(name) = parse_name::<NetworkName>(entry, read) else { continue };
-        let Some(network) = network(&entry.value, read) else { continue };
+        let Some(network) = network(&entry.value, engine, read) else { continue };
         if used.contains(name.as_str()) {
             networks.insert(name, network);
         }
@@ -40,14 +42,22 @@ pub fn networks(
     networks
 }
 
-fn network(node: &Node, read: &mut Reader<'_>) -> Option<Network> {
+fn network(node: &Node, engine: EngineKind, read: &mut Reader<'_>) -> Option<Network> {
     let map = read.map(node, "networks")?;
+    let is_docker = engine == EngineKind::Docker;
+    if is_docker && is_external(map) {
+        return None;
+    }
     if let Some(driver) = map.get("driver").filter(|node| !node.is_null()) {
-        let known = ["bridge", "overlay", "default"];
         let text = read.text(driver, "driver")?;
+        let known: &[&str] = if is_docker { &["bridge", "default"] } else { &["bridge", "overlay", "default"] };
         if !known.contains(&text.as_str()) {
             let message = format!("the network driver `{text}` is not supported yet");
-            read.wrong(codes::NOT_YET, driver, message, "remove it: the network is a bridge");
+            let help = match text.as_str() {
+                "host" | "none" => format!("remove the network, and write `network_mode: {text}` for its services"),
+                _ => "remove it: the network is a bridge".to_owned(),
+            };
+            read.wrong(codes::NOT_YET, driver, message, help);
         }
     }
     let internal = map.get("internal").and_then(|node| read.boolean(node, "internal")).unwrap_or(false);
@@ -71,7 +81,12 @@ fn network(node: &Node, read: &mut Reader<'_>) -> Option<Network> {
             None => {}
         }
     }
-    Some(Network { internal, subnet: subnet.flatten() })
+    let mut network = Network { internal, subnet: subnet.flatten(), ..Network::default() };
+    if is_docker {
+        network.name = own_name(map, read);
+        network.driver_opts = service::texts_of(map, "driver_opts", read);
+    }
+    Some(network)
 }
 
 fn checked(net: Ipv4Net, node: &Node, read: &mut Reader<'_>) -> Option<Ipv4Net> {
@@ -84,26 +99,46 @@ fn checked(net: Ipv4Net, node: &Node, read: &mut Reader<'_>) -> Option<Ipv4Net> 
     Some(net.trunc())
 }
 
+/// Where a service is attached: to networks of the project, and to others by their names on the engine.
+#[derive(Default)]
+pub struct Attachments {
+    /// Those of the project.
+    pub own: BTreeMap<NetworkName, Attachment>,
+    /// Those of others.
+    pub outside: BTreeMap<String, Attachment>,
+}
+
 /// The networks of a service; the default one when it names none.
 pub fn attachments(
     service: &Map,
+    outside: &BTreeMap<String, String>,
     references: &mut Vec<Reference>,
     read: &mut Reader<'_>,
-) -> BTreeMap<NetworkName, Attachment> {
+) -> Attachments {
+    let mut attachments = Attachments::default();
     let node = service.get("networks");
     let map = node.and_then(|node| read.map(node, "networks")).filter(|map| !map.entries.is_empty());
     let Some(map) = map else {
-        let name = DEFAULT.parse().expect("`default` is a legal name");
-        return BTreeMap::from([(name, Attachment::default())]);
+        match outside.get(DEFAULT) {
+            Some(name) => drop(attachments.outside.insert(name.clone(), Attachment::default())),
+            None => {
+                let name = DEFAULT.parse().expect("`default` is a legal name");
+                attachments.own.insert(name, Attachment::default());
+            }
+        }
+        return attachments;
     };
-    let mut attachments = BTreeMap::new();
     for entry in &map.entries {
         let name = entry.key.to_string();
+        let on_engine = outside.get(&name).cloned();
         references.push(Reference { kind: Kind::Network, name, at: entry.key_span });
         let Some(options) = read.map(&entry.value, "networks") else { continue };
         let aliases = options.get("aliases").map(|node| read.scalars(node, "aliases")).unwrap_or_default();
-        let Some(name) = parse_name(entry, read) else { continue };
-        attachments.insert(name, Attachment { aliases: aliases.into_iter().collect() });
+        let attachment = Attachment { aliases: aliases.into_iter().collect() };
+        match on_engine {
+            Some(name) => drop(attachments.outside.insert(name, attachment)),
+            None => drop(parse_name(entry, read).map(|name| attachments.own.insert(name, attachment))),
+        }
     }
     attachments
 }

@@ -2,7 +2,7 @@
 
 use super::files::Contents;
 use super::read::Reader;
-use super::{Kind, MAX_REPLICAS, Reference, command, datastore, network};
+use super::{Kind, MAX_REPLICAS, Outside, Reference, command, datastore, network};
 use crate::codes;
 use crate::findings::{error, note, warning};
 use crate::policy::{ArtifactRule, Policy, Recipe, RecipeRuns};
@@ -10,6 +10,7 @@ use crate::syntax::{Entry, Map, Node};
 use model::container::{Build, Pull};
 use model::image::ImageRef;
 use model::name::ServiceName;
+use model::policy::EngineKind;
 use model::probe::Probes;
 use model::project::{
     Artifact, Condition, Dependency, MountSource, Order, RestartPolicy, Role, Runs, Service, Template, Update,
@@ -50,14 +51,23 @@ pub fn text_map(node: &Node, key: &str, read: &mut Reader<'_>) -> BTreeMap<Strin
     texts
 }
 
+/// The texts of a mapping below a key; none where there is no such key.
+pub fn texts_of(map: &Map, key: &str, read: &mut Reader<'_>) -> BTreeMap<String, String> {
+    map.get(key).map(|node| text_map(node, key, read)).unwrap_or_default()
+}
+
 /// Reads one service.
 pub struct ServiceReader<'a> {
     /// Reads values.
     pub read: Reader<'a>,
+    /// The engine that it is read for.
+    pub engine: EngineKind,
     /// What mainstay.yaml says.
     pub policy: &'a Policy,
     /// The contents of secrets and configs.
     pub contents: &'a Contents,
+    /// Networks and volumes that are not the project's.
+    pub outside: &'a Outside,
     /// Where references are collected.
     pub references: &'a mut Vec<Reference>,
     /// The services that run once because others wait for that.
@@ -88,7 +98,7 @@ impl<'a> ServiceReader<'a> {
             self.read.parse(codes::VALUE, node, "image")
         });
         let is_store = image.as_ref().is_some_and(datastore::is_store);
-        let recipe = self.recipe(name);
+        let recipe = self.recipe(name, map);
         // Where nothing can be run that has been reported; the rest is still worth reading.
         let runs = self.runs(entry, map, image.clone(), recipe).unwrap_or_else(|| build_of(None, None));
         let mode = self.mode(deploy);
@@ -99,7 +109,7 @@ impl<'a> ServiceReader<'a> {
         let direct = !is_static && direct.unwrap_or(is_store && replicas == 1 && recipe.is_none());
         let once = matches!(mode, Mode::Job | Mode::GlobalJob) || self.completed.contains(name);
         let role = if once { Role::Job } else { Role::Service };
-        let published = network::published(map, is_store && recipe.is_none(), &mut self.read);
+        let mut published = network::published(map, is_store && recipe.is_none(), &mut self.read);
         let probes = self.probes(name, map);
         let mut ports: BTreeSet<u16> = published.iter().map(|port| port.target).collect();
         if let Some(node) = map.get("expose") {
@@ -112,6 +122,13 @@ impl<'a> ServiceReader<'a> {
             model::probe::Check::Http { port, .. } | model::probe::Check::Tcp { port } => Some(port).filter(|p| *p > 0),
             model::probe::Check::Command { .. } => None,
         }));
+        let is_apart = self.is_apart(map);
+        if is_apart && !published.is_empty() {
+            self.say_discarded(map);
+            published.clear();
+        }
+        // Two of them would want the same ports of the machine.
+        let direct = direct || is_apart && !is_static;
         let ready_within = rules.and_then(|rules| rules.value.ready_within);
         let mut update = self.update(deploy, &probes, replicas, direct);
         update.deadline = ready_within.unwrap_or(update.deadline);
@@ -127,8 +144,26 @@ impl<'a> ServiceReader<'a> {
         Some(Service { template, role, replicas, depends_on, published, ports, probes, restart, update, direct, at })
     }
 
-    /// Nothing builds images yet: says so where a recipe does not stand in.
+    /// Whether the engine is one that runs containers.
+    pub(super) fn is_docker(&self) -> bool {
+        self.engine == EngineKind::Docker
+    }
+
+    /// Ports of a replica that has no address of its own are not published, as the reference has it.
+    fn say_discarded(&mut self, map: &Map) {
+        let Some(ports) = map.entry("ports") else { return };
+        self.read.found.push(
+            warning(codes::IGNORED, "`ports` has no effect: the service is on no network of the project")
+                .at(ports.key_span, "")
+                .help("remove it, or remove `network_mode`"),
+        );
+    }
+
+    /// The process engine builds no images: says so where a recipe does not stand in.
     fn judge_build(&mut self, entry: &Entry, map: &Map, image: Option<&ImageRef>, recipe: Option<&Recipe>) {
+        if self.is_docker() {
+            return;
+        }
         let Some(build) = map.entry("build").filter(|build| recipe.is_none() && !build.value.is_null()) else { return };
         let help = format!("write `processes.{}` in mainstay.yaml: what is built and run without an image", entry.key);
         match image.filter(|image| datastore::is_known(image)) {
@@ -171,8 +206,13 @@ impl<'a> ServiceReader<'a> {
         map.get(key).and_then(|node| self.read.map(node, key))
     }
 
-    fn recipe(&self, name: &str) -> Option<&'a Recipe> {
-        self.policy.recipes.get(name).map(|recipe| &recipe.value)
+    /// How it runs without a container. A container engine has no use for that, but for a folder of a service that
+    /// has no image.
+    fn recipe(&self, name: &str, map: &Map) -> Option<&'a Recipe> {
+        let recipe = self.policy.recipes.get(name).map(|recipe| &recipe.value)?;
+        let has_image = ["image", "build"].iter().any(|key| map.get(key).is_some_and(|node| !node.is_null()));
+        let is_static = matches!(recipe.runs, RecipeRuns::Static { .. });
+        (!self.is_docker() || is_static && !has_image).then_some(recipe)
     }
 
     fn runs(&mut self, entry: &Entry, map: &Map, image: Option<ImageRef>, recipe: Option<&Recipe>) -> Option<Runs> {
@@ -181,9 +221,17 @@ impl<'a> ServiceReader<'a> {
         if let Some(recipe) = recipe {
             return self.recipe_runs(entry, map, recipe, entrypoint, command);
         }
+        let build = map.get("build").filter(|node| !node.is_null());
+        if let (Some(node), true) = (build, self.is_docker()) {
+            let build = Box::new(self.build(map, node, image));
+            return Some(Runs::Build { build, pin: None, entrypoint, command });
+        }
         match image {
-            Some(image) => Some(Runs::Image { image, pull: Pull::default(), pin: None, entrypoint, command }),
-            None if map.get("build").is_some_and(|node| !node.is_null()) => Some(build_of(entrypoint, command)),
+            Some(image) => {
+                let pull = if self.is_docker() { self.pull(map, false) } else { Pull::default() };
+                Some(Runs::Image { image, pull, pin: None, entrypoint, command })
+            }
+            None if build.is_some() => Some(build_of(entrypoint, command)),
             // Reported with what a service must have.
             None => None,
         }
@@ -298,7 +346,8 @@ impl<'a> ServiceReader<'a> {
     }
 
     fn probes(&mut self, name: &str, map: &Map) -> Probes {
-        let mut probes = Probes { ready: command::healthcheck(map, &mut self.read), live: None };
+        let ready = command::healthcheck(map, &mut self.read);
+        let mut probes = Probes { ready, live: None, disabled: command::is_disabled(map) };
         if let Some(rules) = self.policy.probes.get(name) {
             if let Some(rule) = &rules.value.ready {
                 probes.ready = Some(command::probe(&rule.value));

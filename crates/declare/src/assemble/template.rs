@@ -9,7 +9,8 @@ use crate::findings::error;
 use crate::policy::Recipe;
 use crate::syntax::{Map, Node};
 use model::container::Container;
-use model::project::{FileKind, Limits, Runs, Template};
+use model::name::NetworkName;
+use model::project::{Attachment, FileKind, Limits, Runs, Template};
 use model::secret::Secret;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -82,8 +83,10 @@ impl ServiceReader<'_> {
         labels.extend(deployed.map(|node| text_map(node, "labels", &mut self.read)).unwrap_or_default());
         let mut files = grants(map, FileKind::Secret, self.contents, self.references, &mut self.read);
         files.extend(grants(map, FileKind::Config, self.contents, self.references, &mut self.read));
-        self.security_opt(map);
-        let mut mounts = mounts::mounts(map, self.references, &mut self.read);
+        if !self.is_docker() {
+            self.security_opt(map);
+        }
+        let mut mounts = mounts::mounts(map, &self.outside.volumes, self.references, &mut self.read);
         if matches!(runs, Runs::Static { .. }) {
             // No replica is there to see them; the folder that is served is the recipe's.
             files.clear();
@@ -91,7 +94,13 @@ impl ServiceReader<'_> {
         }
         let flag =
             |read: &mut Reader<'_>, key: &str| map.get(key).is_some_and(|node| read.boolean(node, key) == Some(true));
-        let user = command::user(map, &runs, &mut self.read);
+        let user = command::user(map, &runs, self.engine, &mut self.read);
+        let (networks, outside) = self.networks(map);
+        let (extra_hosts, host_gateway) = self.extra_hosts(map);
+        let container = match self.is_docker() && !matches!(runs, Runs::Static { .. }) {
+            true => Container { external_networks: outside, host_gateway, ..self.container(map, deploy) },
+            false => Container::default(),
+        };
         Template {
             runs,
             environment: environment.into_iter().map(|(name, value)| (name, Secret::new(value))).collect(),
@@ -100,8 +109,8 @@ impl ServiceReader<'_> {
             hostname: map.get("hostname").filter(|n| !n.is_null()).and_then(|n| self.read.text(n, "hostname")),
             mounts,
             files,
-            networks: network::attachments(map, self.references, &mut self.read),
-            extra_hosts: self.extra_hosts(map),
+            networks,
+            extra_hosts,
             limits: self.limits(map, deploy),
             cap_add: self.capabilities(map, "cap_add"),
             cap_drop: self.capabilities(map, "cap_drop"),
@@ -112,7 +121,7 @@ impl ServiceReader<'_> {
                 .and_then(|node| self.read.duration(node, "stop_grace_period"))
                 .unwrap_or(STOP_GRACE),
             labels,
-            container: Container::default(),
+            container,
         }
     }
 
@@ -137,8 +146,25 @@ impl ServiceReader<'_> {
         number
     }
 
-    fn extra_hosts(&mut self, map: &Map) -> BTreeMap<String, IpAddr> {
+    /// The networks of the project and those of others. One on the machine's own network, or on none, has neither.
+    fn networks(&mut self, map: &Map) -> (BTreeMap<NetworkName, Attachment>, BTreeMap<String, Attachment>) {
+        if self.is_apart(map) {
+            return Default::default();
+        }
+        let mut networks = network::attachments(map, &self.outside.networks, self.references, &mut self.read);
+        let name = map.get("container_name").filter(|node| self.is_docker() && !node.is_null());
+        if let Some(name) = name.and_then(|node| self.read.scalar(node, "container_name")) {
+            for attachment in networks.own.values_mut().chain(networks.outside.values_mut()) {
+                attachment.aliases.insert(name.clone());
+            }
+        }
+        (networks.own, networks.outside)
+    }
+
+    /// Addresses by name, and the names that lead to the machine itself.
+    pub(super) fn extra_hosts(&mut self, map: &Map) -> (BTreeMap<String, IpAddr>, BTreeSet<String>) {
         let mut hosts = BTreeMap::new();
+        let mut gateways = BTreeSet::new();
         for entry in self.below(map, "extra_hosts").map_or(&[][..], |map| &map.entries) {
             for item in self.read.list(&entry.value, "extra_hosts") {
                 let Some(text) = self.read.scalar(item, "extra_hosts") else { continue };
@@ -146,6 +172,9 @@ impl ServiceReader<'_> {
                 match bare.parse() {
                     Ok(address) => {
                         hosts.entry(entry.key.to_string()).or_insert(address);
+                    }
+                    Err(_) if bare == "host-gateway" && self.is_docker() => {
+                        gateways.insert(entry.key.to_string());
                     }
                     Err(_) if bare == "host-gateway" => {
                         let help = "publish what must be reached, or name the address";
@@ -158,7 +187,7 @@ impl ServiceReader<'_> {
                 }
             }
         }
-        hosts
+        (hosts, gateways)
     }
 
     fn capabilities(&mut self, map: &Map, key: &str) -> BTreeSet<String> {
@@ -203,7 +232,7 @@ impl ServiceReader<'_> {
     }
 
     /// A limit that may be written in two places, which agree.
-    fn one_of<T>(
+    pub(super) fn one_of<T>(
         &mut self,
         own: Option<&Node>,
         deployed: Option<&Node>,
@@ -235,11 +264,11 @@ impl ServiceReader<'_> {
         ];
         let mut limits = BTreeMap::new();
         for entry in self.below(map, "ulimits").map_or(&[][..], |map| &map.entries) {
-            if !NAMES.contains(&&*entry.key) {
-                let help = self
-                    .read
-                    .found
-                    .did_you_mean(&entry.key, NAMES.iter().copied(), || "write for example `nofile`".into());
+            // The kernel knows a limit of addresses, a container engine does not.
+            let is_docker = self.is_docker();
+            let mut known = NAMES.iter().copied().filter(|name| !is_docker || *name != "as");
+            if known.clone().all(|name| name != &*entry.key) {
+                let help = self.read.found.did_you_mean(&entry.key, &mut known, || "write for example `nofile`".into());
                 let message = format!("`{}` is no resource limit", entry.key);
                 self.read.found.push(error(codes::VALUE, message).at(entry.key_span, "").help(help));
                 continue;

@@ -8,6 +8,7 @@ use crate::export::units;
 use crate::findings::{Findings, error};
 use crate::resolve::Inactive;
 use crate::syntax::{Entry, Map, Node};
+use model::policy::EngineKind;
 use model::span::Span;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -18,6 +19,8 @@ pub(crate) struct Beside {
     pub(crate) inactive: Inactive,
     /// The services that mainstay.yaml says how to run, so that they need no image.
     pub(crate) recipes: BTreeSet<String>,
+    /// The engine, where one is asked.
+    pub(crate) engine: Option<EngineKind>,
 }
 
 /// Judges the values of every service, whether its profile is active or not.
@@ -100,7 +103,10 @@ impl Check<'_> {
         let runs_otherwise = is_lent || self.beside.recipes.contains(&*entry.key);
         if build.is_none() && !runs_otherwise && text(service, "image").is_none_or(str::is_empty) {
             let message = format!("`{}` has neither `image` nor `build`", entry.key);
-            let help = format!("write an `image`, a `build`, or `processes.{}` in mainstay.yaml", entry.key);
+            let help = match self.beside.engine {
+                Some(EngineKind::Docker) => "write an `image` or a `build`".to_owned(),
+                _ => format!("write an `image`, a `build`, or `processes.{}` in mainstay.yaml", entry.key),
+            };
             // An image that is empty because its variable is missing has been reported.
             let span = service.get("image").filter(|node| !node.is_null()).map_or(at, |node| node.span);
             found.push(error(codes::MISSING, message).at(span, "").help(help));

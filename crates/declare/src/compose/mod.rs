@@ -16,6 +16,7 @@ mod paths;
 
 pub(crate) use check::{Beside, check, check_values};
 pub(crate) use complete::{absolute_paths, complete, name_used};
+pub(crate) use paths::is_folder;
 
 use crate::findings::{error, warning};
 use crate::interpolate::Interpolation;

@@ -92,13 +92,14 @@ fn items(node: Option<&mut Node>) -> impl Iterator<Item = &mut Node> {
     list.into_iter().flatten()
 }
 
-/// Whether a build context is a folder of this machine.
 fn is_local(node: &Node) -> bool {
+    node.as_scalar().is_some_and(|scalar| is_folder(&scalar.text))
+}
+
+/// Whether a build context is a folder of this machine.
+pub(crate) fn is_folder(text: &str) -> bool {
     const ELSEWHERE: [&str; 7] = ["https://", "http://", "git://", "ssh://", "github.com/", "git@", "service:"];
-    node.as_scalar().is_some_and(|scalar| {
-        let text = &*scalar.text;
-        !text.contains("://") && !ELSEWHERE.iter().any(|prefix| text.starts_with(prefix))
-    })
+    !text.contains("://") && !ELSEWHERE.iter().any(|prefix| text.starts_with(prefix))
 }
 
 fn is_relative(path: &str) -> bool {

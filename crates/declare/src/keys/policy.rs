@@ -165,7 +165,14 @@ pub const KEYS: &[Key] = &[
          `development`, or the only one there is. Where none is declared every name is welcome.",
     ),
     part("environments.*", Mapping, "One environment. It may be empty."),
-    key("environments.*.engine", Engine, Default::Value("process"), "process", "Where it runs."),
+    key(
+        "environments.*.engine",
+        Engine,
+        Default::Words("`docker` where one answers on this machine, else `process`"),
+        "process",
+        "What it runs on: `docker`, or `process` for programs of this machine without containers. `--engine` and \
+         `MAINSTAY_ENGINE` win over it.",
+    ),
     key(
         "environments.*.variables",
         Settings,
@@ -235,8 +242,9 @@ pub const KEYS: &[Key] = &[
     part(
         "processes",
         Mapping,
-        "How services run without a container, by service. Well-known images (`postgres`, `redis` …) need nothing here: \
-         the machine's own programs run.",
+        "How services run without a container, by service: for the engine `process`. Well-known images (`postgres`, \
+         `redis` …) need nothing here: the machine's own programs run. On `docker` images run; of what stands here only \
+         the folder (`static`) of a service that has neither `image` nor `build` counts.",
     ),
     part("processes.*", Mapping, "One service."),
     key(

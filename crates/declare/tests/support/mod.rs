@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use mainstay_declare::{Input, Loaded, MemoryFiles, load};
+use model::policy::EngineKind;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -14,10 +15,12 @@ pub struct Case {
     pub environment: Option<String>,
     pub profiles: BTreeSet<String>,
     pub process_env: BTreeMap<String, String>,
+    /// Said outside the files.
+    pub engine: Option<EngineKind>,
 }
 
 impl Case {
-    /// Reads `==> path` sections; before the first one `environment: x`, `profile: x`, `file: x`, `NAME=value`.
+    /// Reads `==> path` sections; before the first one `environment: x`, `engine: x`, `profile: x`, `file: x`, `NAME=value`.
     pub fn parse(text: &str) -> Self {
         let mut case = Self::default();
         let mut sections = text.split("==> ");
@@ -25,6 +28,7 @@ impl Case {
             if let Some((key, value)) = line.split_once(": ") {
                 match key {
                     "environment" => case.environment = Some(value.to_owned()),
+                    "engine" => case.engine = Some(value.parse().expect("an engine")),
                     "profile" => drop(case.profiles.insert(value.to_owned())),
                     "file" => case.compose.get_or_insert_default().push(value.to_owned()),
                     _ => panic!("unknown setting `{line}`"),
@@ -43,7 +47,11 @@ impl Case {
     }
 
     pub fn load(&self) -> Loaded {
-        load(&Input {
+        load(&self.input())
+    }
+
+    pub fn input(&self) -> Input<'_> {
+        Input {
             files: &self.files,
             project_dir: "/srv/demo",
             compose: self.compose.clone(),
@@ -52,8 +60,10 @@ impl Case {
             profiles: self.profiles.clone(),
             process_env: self.process_env.clone(),
             env_files: None,
+            engine: self.engine,
+            default_engine: EngineKind::Process,
             keeps_layers: true,
-        })
+        }
     }
 }
 

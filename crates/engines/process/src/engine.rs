@@ -8,18 +8,17 @@ use crate::catalogue::{self, Program};
 use crate::cgroup;
 use crate::control::Conversation;
 use crate::error::Error;
-use crate::exits::Exits;
 use crate::launch::Executable;
 use crate::layout::Layout;
 use crate::machine::{self, Machine, Prepared};
-use crate::network::{self, Networks};
-use crate::rules::Rules;
+use crate::network::Networks;
 use crate::{capability, programs, spec};
 use async_trait::async_trait;
-use engine::{Engine, EngineError, Exec, ExecExit, Shortcoming, Usage};
+use engine::{Changes, Engine, EngineError, Exec, ExecExit, Shortcoming, Usage};
 use model::policy::EngineKind;
 use model::project::{Runs, Template};
 use model::{BundleId, ReplicaId, StackId};
+use network::{Duty, Rules, Scope};
 use plan::action::replica::{Action, Start};
 use plan::observed::{Known, Phase, Placed};
 use runtime::{Clock, OnError, Tasks};
@@ -91,7 +90,7 @@ type Turns = BTreeMap<(StackId, ReplicaId), Arc<tokio::sync::Mutex<()>>>;
 
 #[derive(Default)]
 struct Watches {
-    exits: Exits,
+    exits: Changes,
     watched: Mutex<BTreeSet<(StackId, ReplicaId)>>,
 }
 
@@ -129,13 +128,10 @@ impl ProcessEngine {
             parents: Arc::default(),
             places: Arc::default(),
         };
-        let rules = Arc::new(Rules {
-            networks: machine.networks.clone(),
-            names: machine.names.clone(),
-            clock: Arc::clone(&clock),
-            tasks: tasks.clone(),
-            seen_at: tokio::sync::Mutex::default(),
-        });
+        let scope = Scope { table: machine.names.table.clone(), links: machine.names.links.clone(), duty: Duty::Whole };
+        let networks = machine.networks.clone();
+        let list = Arc::new(move || networks.walls());
+        let rules = Arc::new(Rules::new(scope, list, Arc::clone(&clock), tasks.clone()));
         let engine =
             Self { machine, executable, clock, tasks, watches: Arc::default(), rules, turns: Mutex::default() };
         engine.on_machine("clear away what a boot left", Machine::sweep).await?;
@@ -222,11 +218,11 @@ impl ProcessEngine {
             Action::EnsureNetwork { name, state } => {
                 let work = move |machine: &Machine| machine.ensure_network(&owner, &name, &state);
                 self.on_machine("ensure a network", work).await?;
-                self.rules.settle().await
+                Ok(self.rules.settle().await?)
             }
             Action::RemoveNetwork { name } => {
                 self.on_machine("remove a network", move |machine| machine.remove_network(&owner, &name)).await?;
-                self.rules.settle().await
+                Ok(self.rules.settle().await?)
             }
             Action::EnsureVolume { name } => {
                 self.on_machine("ensure a volume", move |machine| machine.ensure_volume(&owner, &name)).await
@@ -459,8 +455,9 @@ impl Engine for ProcessEngine {
         let (owner, now) = (stack.clone(), self.clock.now());
         let placed = self.on_machine("observe", move |machine| machine.observe(&owner, now)).await;
         let mut placed = placed.map_err(wrap(format!("observe {stack}")))?;
-        if !placed.networks.is_empty() && !self.rules.hold().await.map_err(wrap(format!("observe {stack}")))? {
-            placed.networks.values_mut().for_each(network::open);
+        let hold = async || Ok(self.rules.hold().await?);
+        if !placed.networks.is_empty() && !hold().await.map_err(wrap(format!("observe {stack}")))? {
+            placed.networks.values_mut().for_each(crate::network::open);
         }
         for (id, replica) in &placed.replicas {
             if matches!(replica.phase, Phase::Running { .. }) {
@@ -486,7 +483,7 @@ impl Engine for ProcessEngine {
 
     async fn subnets_in_use(&self) -> Result<Vec<ipnet::Ipv4Net>, EngineError> {
         let kernel = |source| Error::Kernel { doing: "read the routes", source };
-        let work = move |machine: &Machine| machine.networks.subnets_in_use().map_err(kernel);
+        let work = move |machine: &Machine| network::subnets_in_use(&machine.names.links).map_err(kernel);
         self.on_machine("list subnets", work).await.map_err(wrap("find subnets in use".into()))
     }
 

@@ -52,12 +52,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A network with a way out, on a machine that has no means for one.
-    #[error("a network that is not internal needs `nft`: install nftables, or write `internal: true` for the network")]
-    NoNft,
-    /// `nft` or `iptables` refused its rules.
-    #[error("the machine's packet filter refused: {0}")]
-    Nft(String),
+    /// The machine's packet rules.
+    #[error(transparent)]
+    Rules(#[from] network::Error),
     /// Control groups.
     #[error(transparent)]
     Cgroup(#[from] CgroupError),
@@ -125,7 +122,7 @@ impl Error {
         match self {
             Self::NotRoot
             | Self::OldKernel(_)
-            | Self::NoNft
+            | Self::Rules(network::Error::NoNft)
             | Self::Spec(_)
             | Self::Image { .. }
             | Self::BuildOnly

@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "an executable and files in memory")]
 
 use crate::error::{Error, file};
-use crate::layout::short_hash;
+use model::fingerprint::short_hash;
 use runtime::Clock;
 use runtime::processes::{Exit, Spawn, Stdio};
 use rustix::fs::{MemfdFlags, SealFlags, StatVfsMountFlags};

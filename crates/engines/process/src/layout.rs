@@ -123,10 +123,3 @@ fn names<T: FromStr + Ord>(dir: &Path) -> io::Result<Vec<T>> {
     names.sort();
     Ok(names)
 }
-
-/// Ten hexadecimal digits of an FNV-1a hash: short enough for the name of a link, and the same in every build.
-pub fn short_hash(text: impl AsRef<[u8]>) -> String {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    let hash = text.as_ref().iter().copied().fold(0xcbf2_9ce4_8422_2325, step);
-    format!("{:010x}", hash & 0xff_ffff_ffff)
-}

@@ -125,7 +125,7 @@ impl Machine {
         private(&dir)?;
         // Two that start at once must not choose the same place.
         let _one_at_a_time = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = anonymous::place(before, &self.places_taken(stack, &start.id)?);
+        let place = engine::anonymous::place(before, &self.places_taken(stack, &start.id)?);
         let labels = Labels::new(start, spec::hostname(start), user, spec::stop_signal(start, program), place);
         labels.write(&dir).map_err(file("write the labels in", &dir))?;
         Ok(place)
@@ -135,7 +135,7 @@ impl Machine {
     fn places_taken(&self, stack: &StackId, id: &ReplicaId) -> Result<BTreeSet<u32>, Error> {
         let mut taken = BTreeSet::new();
         for other in self.layout.replicas_of(stack).map_err(file("list the replicas of", &self.layout.run))? {
-            if other.service != id.service || other == *id || anonymous::is_one_off(&other) {
+            if other.service != id.service || other == *id || engine::anonymous::is_one_off(&other) {
                 continue;
             }
             let dir = self.layout.replica(stack, &other);
@@ -361,7 +361,8 @@ impl Machine {
             known.extend(NetworkFile::read(&dir).ok().map(|file| NetworkState::from(file).names));
         }
         let addresses: Vec<Ipv4Addr> = meaning.addresses.values().copied().collect();
-        let text = names::hosts(&labels.hostname, &addresses, &known.iter().collect::<Vec<_>>(), &labels.extra_hosts);
+        let text =
+            engine::hosts::hosts(&labels.hostname, &addresses, &known.iter().collect::<Vec<_>>(), &labels.extra_hosts);
         in_place(&dir.join("hosts"), &text)
     }
 

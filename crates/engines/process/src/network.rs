@@ -11,20 +11,15 @@
 //! address. All calls block and are idempotent. Start reading at [`Networks::ensure`].
 #![expect(clippy::disallowed_methods, reason = "the engine's own folders, read where blocking is allowed")]
 
-pub mod egress;
-pub mod generation;
 pub mod names;
 pub mod namespace;
-pub mod netlink;
-pub mod passage;
 
-use crate::layout::{Layout, short_hash};
+use crate::layout::Layout;
 use crate::stored::NetworkFile;
-use egress::Wall;
-use ipnet::Ipv4Net;
+use model::fingerprint::short_hash;
 use model::stack::Subnet;
 use model::{NetworkName, ReplicaId, StackId};
-use netlink::{Address, FarEnd, Netlink};
+use network::{Address, FarEnd, Netlink, Wall};
 use plan::Addresses;
 use plan::observed::{Known, NetworkState};
 use std::collections::{BTreeMap, BTreeSet};
@@ -218,27 +213,6 @@ impl Networks {
         }
         walls.sort();
         Ok(walls)
-    }
-
-    /// Subnets that the machine has a route or an address in, apart from our own networks.
-    pub fn subnets_in_use(&self) -> io::Result<Vec<Ipv4Net>> {
-        let mut netlink = Netlink::open()?;
-        let links = netlink.links()?;
-        let is_ours =
-            |index: u32| links.iter().any(|link| link.index == index && link.name.starts_with(self.links.as_str()));
-        let mut nets = BTreeSet::new();
-        for (ip, prefix, link) in netlink.routes()? {
-            // A default route leads everywhere and takes nothing.
-            if prefix > 0 && !link.is_some_and(is_ours) {
-                nets.extend(Ipv4Net::new(ip, prefix).map(|net| net.trunc()));
-            }
-        }
-        for address in netlink.addresses()? {
-            if !is_ours(address.link) {
-                nets.extend(Ipv4Net::new(address.ip, address.prefix).map(|net| net.trunc()));
-            }
-        }
-        Ok(nets.into_iter().collect())
     }
 }
 

@@ -44,6 +44,10 @@ pub struct Global {
     /// The environment [env: MAINSTAY_ENVIRONMENT]
     #[arg(short, long, global = true, value_name = "NAME")]
     pub environment: Option<String>,
+    /// The engine, whatever the files say: docker, process [env: MAINSTAY_ENGINE] [default: docker where it
+    /// answers on this machine]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub engine: Option<String>,
     /// A Compose profile to activate; may be repeated [env: COMPOSE_PROFILES]
     #[arg(long, global = true, value_name = "NAME")]
     pub profile: Vec<String>,

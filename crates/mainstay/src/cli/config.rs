@@ -29,12 +29,15 @@ pub fn run(args: &Config, cx: &Context) -> Result<Exit, Failure> {
     };
     match &args.explain {
         Some(key) => explain(&resolved, &loaded.sources, key, args.reveal, cx)?,
-        None if cx.ui.json => cx.ui.data(as_json(&resolved.to_yaml(args.reveal)).trim_end()),
-        None => cx.ui.data(resolved.to_yaml(args.reveal).trim_end()),
+        None => {
+            let yaml = resolved.to_yaml(args.reveal, Some(&loaded.engine_from));
+            cx.ui.data(if cx.ui.json { as_json(&yaml) } else { yaml }.trim_end());
+        }
     }
     let settings = &cx.settings;
     cx.ui.detail(format!("folder       {} (from {})", settings.directory.value.display(), settings.directory.origin));
     cx.ui.detail(format!("environment  {} (from {})", resolved.environment, settings.environment.origin));
+    cx.ui.detail(format!("engine       {} (from {})", resolved.engine.kind, loaded.engine_from));
     cx.ui.detail(format!("socket       {} (from {})", settings.socket.value.display(), settings.socket.origin));
     judge(&loaded, cx);
     if !args.reveal {

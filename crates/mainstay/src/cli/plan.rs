@@ -10,10 +10,11 @@ use crate::plan_file::PlanFile;
 use crate::plan_text;
 use crate::ui::paint::{Paint, Tone};
 use server::api::plan::{PlanRequest, PlanView};
+use std::collections::BTreeMap;
 
 pub async fn run(args: &Plan, cx: &Context) -> Result<Exit, Failure> {
-    let (declaration, bundle) = prepare(cx, !args.no_build).await?;
-    let view = ask(cx, &declaration, bundle).await?;
+    let (declaration, bundle, images) = prepare(cx, !args.no_build).await?;
+    let view = ask(cx, &declaration, bundle, images).await?;
     if let Some(path) = &args.out {
         PlanFile::of(&view, plan_text::plan(&view, true, Paint(false))).write(path)?;
     }
@@ -30,8 +31,13 @@ pub async fn run(args: &Plan, cx: &Context) -> Result<Exit, Failure> {
 }
 
 /// Asks the daemon for a plan.
-pub async fn ask(cx: &Context, declaration: &Declaration, bundle: String) -> Result<PlanView, Failure> {
-    Ok(cx.client().post(&of_stack(&declaration.stack, "/plan"), &PlanRequest { bundle }).await?)
+pub async fn ask(
+    cx: &Context,
+    declaration: &Declaration,
+    bundle: String,
+    images: BTreeMap<String, String>,
+) -> Result<PlanView, Failure> {
+    Ok(cx.client().post(&of_stack(&declaration.stack, "/plan"), &PlanRequest { bundle, images }).await?)
 }
 
 /// The plan with the place that set each key that differs, as far as a file still says something of it.

@@ -6,7 +6,6 @@ use crate::client::Client;
 use crate::daemon;
 use crate::exit::{Exit, Failure};
 use crate::wiring;
-use model::policy::EngineKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use tracing_subscriber::EnvFilter;
 
@@ -44,7 +43,7 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
                 tracing::info!(process = old.pid, version = old.version, "the earlier daemon has ended");
             }
         }
-        let wiring = wiring::of_daemon(EngineKind::Process, &places)?;
+        let wiring = wiring::of_daemon(&places, docker_address(world))?;
         server::serve(settings, wiring).await.map_err(|error| {
             let shown = places.state.value.display();
             let place = format!("the state folder is {shown}, from {}", places.state.origin);
@@ -55,6 +54,17 @@ pub fn serve(args: &Serve, world: &World<'_>) -> Result<Exit, Failure> {
         })
     })?;
     Ok(Exit::Done)
+}
+
+/// Where the Docker Engine listens. What is meant for other tools and no use to us keeps no daemon from starting.
+fn docker_address(world: &World<'_>) -> engine_docker::Address {
+    let Some(named) = world.environment.get("DOCKER_HOST").filter(|text| !text.is_empty()) else {
+        return engine_docker::Address::default();
+    };
+    named.parse().unwrap_or_else(|error| {
+        tracing::warn!("DOCKER_HOST is passed over: {error}");
+        engine_docker::Address::default()
+    })
 }
 
 /// As many open files as may be had, as the service's unit asks for too: the daemon holds every listening socket.

@@ -3,7 +3,9 @@
 //! Owns where things lie: the project's folder, the socket, the state folder. Never reads the project's files.
 
 use super::args::{Cli, Global};
+use super::engine::Docker;
 use crate::exit::Failure;
+use model::policy::EngineKind;
 use runtime::Environment;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -61,6 +63,10 @@ pub struct Settings {
     pub project: Option<String>,
     /// The environment, when it was said outside the files.
     pub environment: Setting<Option<String>>,
+    /// The engine, when it was said outside the files.
+    pub engine: Setting<Option<EngineKind>>,
+    /// Where Docker is looked for when nobody names an engine.
+    pub docker: Docker,
     /// Profiles to activate beside those of `COMPOSE_PROFILES`.
     pub profiles: Vec<String>,
     /// Files of variables instead of `.env`.
@@ -151,6 +157,8 @@ impl Settings {
             policy: global.policy.as_ref().map(here),
             project: global.project.clone(),
             environment: one(&global.environment, "environment", "MAINSTAY_ENVIRONMENT", world),
+            engine: engine(global, world)?,
+            docker: Docker::of(world.environment),
             profiles: global.profile.clone(),
             env_files: global.env_file.iter().map(here).collect(),
             variables: variables(world.environment),
@@ -279,6 +287,15 @@ fn variables(environment: &Environment) -> BTreeMap<String, String> {
     all
 }
 
+fn engine(global: &Global, world: &World<'_>) -> Result<Setting<Option<EngineKind>>, Failure> {
+    let said = one(&global.engine, "engine", "MAINSTAY_ENGINE", world);
+    let text = said.value.as_deref().filter(|text| !text.is_empty());
+    let kind = text.map(str::parse::<EngineKind>).transpose().map_err(|unknown| {
+        Failure::usage(format!("{} names no engine", said.origin)).because(unknown).help("write `docker` or `process`")
+    })?;
+    Ok(Setting::new(kind, said.origin))
+}
+
 fn one(
     typed: &Option<String>,
     flag: &'static str,
@@ -354,6 +371,16 @@ mod tests {
         let settings = resolve(&["-e", "production", "--socket", "b.sock"], &variables, &[], 0);
         assert_eq!(settings.environment, Setting::new(Some("production".into()), Origin::Flag("environment")));
         assert_eq!(settings.socket.value, Path::new("/srv/shop/web/src/b.sock"));
+    }
+
+    #[test]
+    fn an_engine_is_said_by_flag_or_variable() {
+        let of = |words: &[&str], variables: &[(&str, &str)]| resolve(words, variables, &[], 0).engine;
+        let variables = [("MAINSTAY_ENGINE", "process")];
+        assert_eq!(of(&[], &[]), Setting::new(None, Origin::Default));
+        assert_eq!(of(&[], &variables).value, Some(EngineKind::Process));
+        let typed = Setting::new(Some(EngineKind::Docker), Origin::Flag("engine"));
+        assert_eq!(of(&["--engine", "docker"], &variables), typed);
     }
 
     #[test]

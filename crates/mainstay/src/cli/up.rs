@@ -2,7 +2,7 @@
 
 use super::args::Up;
 use super::{Context, order, plan};
-use crate::bundle::{self, collect};
+use crate::bundle::{self, collect, context};
 use crate::client::of_stack;
 use crate::daemon;
 use crate::declaration::Declaration;
@@ -12,19 +12,21 @@ use crate::ui::paint::Tone;
 use model::StackId;
 use server::api::ApiError;
 use server::api::release::{Accepted, ReleaseRequest};
+use std::collections::BTreeMap;
 
 pub async fn run(args: &Up, cx: &Context) -> Result<Exit, Failure> {
     if let Some(path) = &args.plan {
         return carry_out(args, cx, &PlanFile::read(path)?).await;
     }
-    let (declaration, bundle) = prepare(cx, !args.no_build).await?;
+    let (declaration, bundle, images) = prepare(cx, !args.no_build).await?;
     if args.dry_run {
-        let view = plan::ask(cx, &declaration, bundle).await?;
+        let view = plan::ask(cx, &declaration, bundle, images).await?;
         plan::show(cx, &declaration, &view, false);
         cx.ui.next(if view.changes { "nothing was changed; `mainstay up` does it" } else { "nothing to do" });
         return Ok(if view.changes { Exit::Pending } else { Exit::Done });
     }
-    let request = ReleaseRequest { bundle, message: args.message.clone(), expect_plan: None, replace: args.replace };
+    let message = args.message.clone();
+    let request = ReleaseRequest { bundle, images, message, expect_plan: None, replace: args.replace };
     let outcome = release(args, cx, &declaration.stack, &request).await;
     outcome.map_err(|failure| with_places(failure, &|service| declaration.place_of(service)))
 }
@@ -40,27 +42,36 @@ fn with_places(mut failure: Failure, place_of: &dyn Fn(&str) -> Option<String>) 
     failure
 }
 
-/// Everything up to a bundle at the daemon: declaration, builds, files.
-pub async fn prepare(cx: &Context, build: bool) -> Result<(Declaration, String), Failure> {
+/// What a release is ordered with: the declaration, its bundle at the daemon, the image of each service.
+pub type Ordered = (Declaration, String, BTreeMap<String, String>);
+
+/// Everything up to a bundle at the daemon: declaration, builds, files, images.
+pub async fn prepare(cx: &Context, build: bool) -> Result<Ordered, Failure> {
     cx.unless_interrupted("nothing was changed", prepared(cx, build)).await
 }
 
-async fn prepared(cx: &Context, build: bool) -> Result<(Declaration, String), Failure> {
+async fn prepared(cx: &Context, build: bool) -> Result<Ordered, Failure> {
     let declaration = cx.declaration()?;
     if build {
         bundle::build::run(cx, &declaration.root, &declaration.builds).await?;
     }
     let root = declaration.root.clone();
-    let paths = declaration.bundle_paths.clone();
+    let (paths, contexts) = (declaration.bundle_paths.clone(), declaration.contexts.clone());
     let found = tokio::task::spawn_blocking(move || {
-        let found = collect::find(&root, &paths, collect::Limits::default())?;
+        let mut found = collect::find(&root, &paths, collect::Limits::default())?;
+        found.extend(context::find(&contexts, context::Limits::default())?);
         collect::hash(&found).map(|files| (found, files))
     });
     let (found, files) = found.await.map_err(|error| Failure::of(&error))?.map_err(cannot_collect)?;
     daemon::ensure(cx.client(), &cx.settings, &cx.ui).await?;
     let bundle = bundle::send::send(cx, declaration.to_canonical(), &found, files).await?;
     cx.ui.detail(format!("bundle {bundle}, {} files", found.len()));
-    Ok((declaration, bundle))
+    let images = if bundle::images::needs_any(&declaration) {
+        bundle::images::prepare(cx, &declaration, &bundle).await?
+    } else {
+        BTreeMap::new()
+    };
+    Ok((declaration, bundle, images))
 }
 
 fn cannot_collect(problems: Vec<bundle::Problem>) -> Failure {
@@ -83,6 +94,7 @@ async fn carry_out(args: &Up, cx: &Context, plan: &PlanFile) -> Result<Exit, Fai
     daemon::ensure(cx.client(), &cx.settings, &cx.ui).await?;
     let request = ReleaseRequest {
         bundle: plan.bundle.clone(),
+        images: plan.images.clone(),
         message: args.message.clone(),
         expect_plan: Some(plan.digest.clone()),
         replace: args.replace,

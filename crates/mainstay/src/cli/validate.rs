@@ -33,6 +33,9 @@ pub fn run(args: &Validate, cx: &Context) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Usage);
     };
+    if let Some(resolved) = &loaded.resolved {
+        ui.detail(format!("engine {} (from {})", resolved.engine.kind, loaded.engine_from));
+    }
     let words = crate::progress::words::count;
     let project = &declaration.project;
     ui.note(format!(

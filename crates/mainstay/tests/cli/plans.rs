@@ -25,7 +25,7 @@ fn pending_changes_are_shown_with_reasons_and_exit_code_3() {
               · building api  echo building the api && touch built
               ✔ built api  TIME
               ✔ sent 2 files, 40 B
-            shop@development
+            shop@development  engine process
 
 
             shop@development: 5 steps, 1 replica to start, 1 replica to stop

@@ -176,6 +176,7 @@ services:
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.path()).env("TZ", "UTC");
         command.env("MAINSTAY_STATE", self.state()).env("MAINSTAY_RUN", &self.run);
         command.env("MAINSTAY_SOCKET", self.socket()).env("MAINSTAY_HTTP_PORT", self.http().to_string());
+        command.env("MAINSTAY_ENGINE", "process");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod error;
 pub mod event;
 pub mod exec;
+pub mod images;
 pub mod plan;
 pub mod release;
 pub mod routes;

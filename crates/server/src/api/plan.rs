@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 pub struct PlanRequest {
     /// The bundle that shall run.
     pub bundle: String,
+    /// The image of each service, as it was prepared; empty where images are only names.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
 }
 
 /// A plan.
@@ -20,6 +23,9 @@ pub struct PlanView {
     pub stack: String,
     /// The bundle it was made for.
     pub bundle: String,
+    /// The images it was made for.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
     /// The state of the stack it was made for.
     pub basis: u64,
     /// Digest of the complete plan, addresses and hashes included.

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 pub struct ReleaseRequest {
     /// The bundle that shall run.
     pub bundle: String,
+    /// The image of each service, as it was prepared; empty where images are only names.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
     /// Why, in the author's words.
     #[serde(default)]
     pub message: Option<String>,

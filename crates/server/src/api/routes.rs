@@ -1,6 +1,6 @@
 //! Every operation of the API, once.
 
-use super::{bundle, event, exec, plan, release, status};
+use super::{bundle, event, exec, images, plan, release, status};
 use schemars::{Schema, SchemaGenerator};
 
 /// Makes the schema of a type.
@@ -102,6 +102,15 @@ pub const ROUTES: &[Route] = &[
     ),
     get("/v1/stacks", "All stacks.", (JSON, Some(of::<Vec<status::StackSummary>>))),
     get("/v1/stacks/{project}/{environment}", "One stack.", (JSON, Some(of::<status::StackStatus>))),
+    Route {
+        method: "POST",
+        path: "/v1/stacks/{project}/{environment}/images",
+        summary: "Finds, fetches or builds the images of a bundle.",
+        query: &[],
+        request: Some(of::<images::ImagesRequest>),
+        response: (SSE, Some(of::<images::ImageEvent>)),
+        status: 200,
+    },
     post(
         "/v1/stacks/{project}/{environment}/plan",
         "What a release would do.",

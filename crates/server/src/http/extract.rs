@@ -2,6 +2,7 @@
 
 use crate::api::ApiError;
 use crate::api::bundle::{Digests, NewBundle};
+use crate::api::images::ImagesRequest;
 use crate::api::plan::PlanRequest;
 use crate::api::release::{DownRequest, ReleaseRequest, RestartRequest, ScaleRequest};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -23,6 +24,7 @@ pub trait Taken: DeserializeOwned {
     const MOST: usize = MIB;
 }
 
+impl Taken for ImagesRequest {}
 impl Taken for PlanRequest {}
 impl Taken for ReleaseRequest {}
 impl Taken for DownRequest {}

@@ -8,6 +8,7 @@ mod events;
 mod exec;
 mod extract;
 mod group;
+mod images;
 mod logs;
 mod metrics;
 mod peer;
@@ -32,6 +33,7 @@ pub type State = axum::extract::State<Arc<Daemon>>;
 pub fn router(daemon: Arc<Daemon>) -> Router {
     let stack = Router::new()
         .route("/", get(stacks::show))
+        .route("/images", post(images::prepare))
         .route("/plan", post(stacks::plan))
         .route("/releases", post(stacks::release).get(stacks::releases))
         .route("/releases/{number}", get(stacks::release_of))
@@ -92,7 +94,7 @@ mod tests {
         };
         let engine: Arc<dyn engine::Engine> = Arc::new(FakeEngine::new(clock.now()));
         let wiring = crate::Wiring {
-            engine: Box::new(move || Box::pin(async move { Ok(engine) })),
+            engines: Box::new(move || Box::pin(async move { Ok(vec![engine]) })),
             tasks: runtime::Tasks::new(clock.clone()),
             clock,
             rng: runtime::Rng::from_seed([7; 32]),

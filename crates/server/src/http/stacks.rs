@@ -40,8 +40,7 @@ pub async fn show(state: State, Path(id): Id) -> Answer<StackStatus> {
 }
 
 pub async fn plan(state: State, Path(id): Id, Json(request): Json<PlanRequest>) -> Answer<PlanView> {
-    let bundle = super::bundles::bundle_id(&request.bundle)?;
-    Ok(Json(state.plan(&stack_id(&id.0, &id.1)?, bundle).await?))
+    Ok(Json(state.plan(&stack_id(&id.0, &id.1)?, request).await?))
 }
 
 pub async fn release(

@@ -182,7 +182,7 @@ impl Converge {
         let (wanted, good) = (self.wanted.clone(), self.good.clone());
         let ready = ReadyPort { world: self.world.clone(), wanted, good };
         let edge = EdgePort { world: self.world.clone() };
-        let placing = Placing::Replicas(&*self.world.engine);
+        let placing = Placing::Replicas(&**self.world.engines.of(&self.id));
         let ports = Ports { placing, probes: &ready, jobs: &ready, edge: &edge };
         let (run, quiet) = (self.run, self.quiet);
         let observer = Progress { log: &self.log, world: &self.world, id: &self.id, run, quiet, redactor };
@@ -205,7 +205,7 @@ impl Converge {
         let (Some((_, Step { action: Action::Probe(wait), .. })), Some(stack)) = (step, self.stack()) else {
             return false;
         };
-        let Ok(placed) = self.world.engine.observe(&self.id).await else {
+        let Ok(placed) = self.world.engines.of(&self.id).observe(&self.id).await else {
             return false;
         };
         let Some(replica) = placed.replicas.get(&wait.id) else {

@@ -147,7 +147,7 @@ fn since(seen: &Replica) -> Option<Timestamp> {
 
 /// The last lines of a replica's log since its start: the slot may have had other tenants before.
 async fn last_lines(world: &World, stack: &StackId, replica: &ReplicaId, since: Option<Timestamp>) -> Vec<String> {
-    let mut tail = Tail::new(world.engine.log_path(stack, replica), replica.to_string());
+    let mut tail = Tail::new(world.engines.of(stack).log_path(stack, replica), replica.to_string());
     let read = world.tasks.blocking("read a log", move || tail.last(LINES)).await;
     match read {
         Ok(Ok(lines)) => {

@@ -1,7 +1,7 @@
 //! The way into a stack's actor: orders with their answers.
 
 use crate::api::ApiError;
-use crate::api::plan::PlanView;
+use crate::api::plan::{PlanRequest, PlanView};
 use crate::api::release::{Accepted, DownRequest, ReleaseRequest, RestartRequest, ScaleRequest};
 use crate::api::status::{HealthDocument, StackStatus};
 use crate::stack::runs::{RunLog, Runs};
@@ -17,7 +17,7 @@ const QUEUE: usize = 64;
 #[derive(Debug)]
 pub enum Order {
     /// What a release of this bundle would do.
-    Plan(BundleId, Answer<PlanView>),
+    Plan(PlanRequest, Answer<PlanView>),
     /// Run a bundle, ordered by this actor.
     Release(ReleaseRequest, String, Answer<Accepted>),
     /// Take everything down.
@@ -66,8 +66,8 @@ impl Handle {
     }
 
     /// What a release of `bundle` would do.
-    pub async fn plan(&self, bundle: BundleId) -> Result<PlanView, ApiError> {
-        self.ask(|answer| Order::Plan(bundle, answer)).await
+    pub async fn plan(&self, request: PlanRequest) -> Result<PlanView, ApiError> {
+        self.ask(|answer| Order::Plan(request, answer)).await
     }
 
     /// Runs a bundle.

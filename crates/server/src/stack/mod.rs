@@ -16,6 +16,7 @@ pub mod course;
 mod durable;
 pub mod explain;
 pub mod handle;
+pub mod images;
 mod journal;
 pub mod one_off;
 mod orders;

@@ -1,5 +1,6 @@
 //! One-off replicas: a replica of a service that idles, so that a command can be run in it.
 
+use engine::images::Facts;
 use engine::{Engine, EngineError};
 use model::project::{Role, Runs, Template};
 use model::stack::{Stack, Target};
@@ -52,15 +53,48 @@ pub async fn sweep(engine: &dyn Engine, stack: &StackId) -> Result<u32, EngineEr
     Ok(removed)
 }
 
-/// Makes the replica idle; gives the service's own command, where it is known.
-pub fn idle(start: &mut Start) -> Option<Vec<String>> {
+/// What a command of a one-off replica is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Own {
+    /// Comes before whatever command is given.
+    pub entrypoint: Vec<String>,
+    /// The service's own command, where it is known.
+    pub command: Option<Vec<String>>,
+}
+
+/// Longer than any machine runs; not every `sleep` knows `infinity`.
+const FOR_EVER: &str = "2147483647";
+
+/// Makes the replica idle; gives the service's own command. `facts` are those of its image, where an engine runs images.
+pub fn idle(start: &mut Start, facts: Option<&Facts>) -> Own {
     let template = Template::clone(&start.template);
-    let (own, artifacts) = match &template.runs {
-        Runs::Process { command, artifacts } => (Some(command.clone()), artifacts.clone()),
-        _ => (None, Vec::new()),
-    };
-    let command = vec!["/bin/sleep".into(), "infinity".into()];
     start.role = Role::Job;
-    start.template = Arc::new(Template { runs: Runs::Process { command, artifacts }, ..template });
+    let mut runs = template.runs.clone();
+    let own = match (&mut runs, facts) {
+        (Runs::Image { entrypoint, command, .. } | Runs::Build { entrypoint, command, .. }, Some(facts)) => {
+            let own = of_image(entrypoint.as_ref(), command.as_ref(), facts);
+            *entrypoint = Some(vec!["sleep".into(), FOR_EVER.into()]);
+            *command = Some(Vec::new());
+            own
+        }
+        (Runs::Process { command, .. }, _) => {
+            let own = std::mem::replace(command, vec!["/bin/sleep".into(), FOR_EVER.into()]);
+            Own { command: Some(own), ..Own::default() }
+        }
+        _ => {
+            runs = Runs::Process { command: vec!["/bin/sleep".into(), FOR_EVER.into()], artifacts: Vec::new() };
+            Own::default()
+        }
+    };
+    start.template = Arc::new(Template { runs, ..template });
     own
+}
+
+/// As the Engine puts them together: another entry point takes the image's command with it.
+fn of_image(entrypoint: Option<&Vec<String>>, command: Option<&Vec<String>>, facts: &Facts) -> Own {
+    let usual = if entrypoint.is_some() { Vec::new() } else { facts.command.clone() };
+    let command = command.cloned().unwrap_or(usual);
+    let entrypoint = entrypoint.cloned().unwrap_or_else(|| facts.entrypoint.clone());
+    let is_something = !entrypoint.is_empty() || !command.is_empty();
+    Own { command: is_something.then_some(command), entrypoint }
 }

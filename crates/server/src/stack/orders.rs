@@ -7,14 +7,16 @@ use super::actor::{Actor, Ordered};
 use super::course::Course;
 use super::durable::News;
 use super::handle::Order;
-use super::one_off;
 use super::record::{Kind, Running, Wanted};
 use super::settle::settle;
+use super::{images, one_off};
 use crate::api::ApiError;
-use crate::api::plan::{NoteView, PlanView};
+use crate::api::plan::{NoteView, PlanRequest, PlanView};
 use crate::api::release::{Accepted, DownRequest, ReleaseRequest, RestartRequest, ScaleRequest};
 use crate::api::status::{HealthDocument, StackStatus, StackSummary};
 use crate::view;
+use model::policy::EngineKind;
+use model::project::Role;
 use model::stack::Stack;
 use model::{BundleId, ReleaseNumber, ReplicaId, ServiceName, VolumeName};
 use plan::action::replica::Start;
@@ -28,7 +30,7 @@ impl Actor {
     pub(super) async fn order(&mut self, order: Order) {
         match order {
             Order::Look => self.look().await,
-            Order::Plan(bundle, answer) => drop(answer.send(self.plan(bundle).await)),
+            Order::Plan(request, answer) => drop(answer.send(self.plan(request).await)),
             Order::Release(request, actor, answer) => drop(answer.send(self.release(request, actor).await)),
             Order::Down(request, actor, answer) => drop(answer.send(self.down(request, actor).await)),
             Order::Restart(request, actor, answer) => drop(answer.send(self.restart(request, actor).await)),
@@ -43,11 +45,12 @@ impl Actor {
     }
 
     /// What a release of this bundle would do.
-    pub async fn plan(&self, bundle: BundleId) -> Result<PlanView, ApiError> {
-        let (next, stack) = self.release_of(&bundle, self.next_release().await?).await?;
+    pub async fn plan(&self, request: PlanRequest) -> Result<PlanView, ApiError> {
+        let bundle = bundle(&request.bundle)?;
+        let (next, stack) = self.release_of(&bundle, &request.images, self.next_release().await?).await?;
         let desired = next.desired().ok_or_else(|| self.is_down())?;
         let plan = self.plan_for(&desired).await?;
-        let mut view = self.view(&plan, &bundle, &stack);
+        let mut view = PlanView { images: request.images, ..self.view(&plan, &bundle, &stack) };
         view.notes.extend(self.shortcomings(&stack).await);
         Ok(view)
     }
@@ -56,6 +59,7 @@ impl Actor {
         PlanView {
             stack: self.id.to_string(),
             bundle: bundle.to_string(),
+            images: BTreeMap::new(),
             basis: plan.basis.0,
             digest: plan::text::digest(plan),
             changes: !plan.is_empty(),
@@ -66,9 +70,16 @@ impl Actor {
     }
 
     /// The course with a release of this bundle wanted. Scaling by hand ends with it.
-    async fn release_of(&self, bundle: &BundleId, release: ReleaseNumber) -> Result<(Course, Arc<Stack>), ApiError> {
+    async fn release_of(
+        &self,
+        bundle: &BundleId,
+        images: &BTreeMap<String, String>,
+        release: ReleaseNumber,
+    ) -> Result<(Course, Arc<Stack>), ApiError> {
         let mut next = self.course.clone();
-        let running = Running { release, bundle: bundle.clone() };
+        next.record.engine = Some(self.choose_engine(bundle).await?);
+        let images = images::pin(&self.world, &self.id, bundle, images).await?;
+        let running = Running { release, bundle: bundle.clone(), images };
         next.record.scale = BTreeMap::new();
         let (stack, allocation) = settle(&self.world, &self.id, &running, next.record.given()).await?;
         next.record.allocation = allocation;
@@ -76,6 +87,25 @@ impl Actor {
         next.record.asked_at = self.world.clock.now();
         next.wanted = Some(stack.clone());
         Ok((next, stack))
+    }
+
+    /// The engine that a bundle names. What lies on another one has to go first: volumes do not move by themselves.
+    async fn choose_engine(&self, bundle: &BundleId) -> Result<EngineKind, ApiError> {
+        let project = super::settle::project(&self.world, &self.id, bundle).await?;
+        let (wanted, now) = (self.world.engine_for(&project)?.kind(), self.world.engines.of(&self.id).clone());
+        if now.kind() == wanted {
+            return Ok(wanted);
+        }
+        let placed = now.observe(&self.id).await.map_err(|error| crate::failed(&error))?;
+        if placed.replicas.is_empty() && placed.networks.is_empty() {
+            self.world.engines.put(&self.id, wanted);
+            return Ok(wanted);
+        }
+        let message = format!("`{}` runs on the engine `{}`, and the files name `{wanted}`", self.id, now.kind());
+        Err(ApiError::new(409, "MS0246", message).help(format!(
+            "take it down first with `mainstay down`, which keeps its volumes on `{0}`, or go on with `--engine {0}`",
+            now.kind()
+        )))
     }
 
     async fn next_release(&self) -> Result<ReleaseNumber, ApiError> {
@@ -89,7 +119,12 @@ impl Actor {
             notes.push(crate::api::plan::NoteView { subject: "listeners".into(), text });
         }
         for (name, target) in stack.services.iter().filter(|(_, target)| target.has_replicas()) {
-            for short in self.world.engine.check(&target.template).await {
+            if target.role == Role::Service && target.addresses.is_empty() && !target.template.networks.is_empty() {
+                let text = "no port of it is known, so calls to its name go to its replicas and not through the edge; \
+                    write `expose` for it";
+                notes.push(NoteView { subject: name.to_string(), text: text.into() });
+            }
+            for short in self.world.engines.of(&self.id).check(&target.template).await {
                 notes.push(NoteView { subject: name.to_string(), text: format!("{}; {}", short.what, short.cure) });
             }
         }
@@ -103,7 +138,9 @@ impl Actor {
         }
         let (mut lines, mut cures) = (Vec::new(), Vec::new());
         for (name, target) in stack.services.iter().filter(|(_, target)| target.has_replicas()) {
-            for short in self.world.engine.check(&target.template).await.into_iter().filter(|short| short.fatal) {
+            for short in
+                self.world.engines.of(&self.id).check(&target.template).await.into_iter().filter(|short| short.fatal)
+            {
                 lines.push(format!("`{name}`: {}", short.what));
                 cures.push(short.cure);
             }
@@ -120,14 +157,11 @@ impl Actor {
         if !request.replace {
             self.free_for("a release")?;
         }
-        let bundle: BundleId = request
-            .bundle
-            .parse()
-            .map_err(|error: model::id::IdError| ApiError::new(400, "MS0206", error.to_string()))?;
+        let bundle = bundle(&request.bundle)?;
         let release = self.next_release().await?;
         let world = self.world.clone();
         let _choosing = world.choosing.lock().await;
-        let (next, stack) = self.release_of(&bundle, release).await?;
+        let (next, stack) = self.release_of(&bundle, &request.images, release).await?;
         self.refuse_what_cannot_run(&stack).await?;
         if let (Some(expected), Some(desired)) = (&request.expect_plan, next.desired()) {
             let plan = self.plan_for(&desired).await?;
@@ -247,7 +281,7 @@ impl Actor {
         let unseen = |error: super::world::SeeError| ApiError::new(500, "MS0217", crate::chain(&error));
         let wanted = self.course.wanted.as_deref();
         let have = self.world.observe(&self.id, wanted).await.map_err(unseen)?;
-        let usage = self.world.engine.usage(&self.id).await.map_err(|error| crate::failed(&error))?;
+        let usage = self.world.engines.of(&self.id).usage(&self.id).await.map_err(|error| crate::failed(&error))?;
         let services = wanted.map(|stack| view::status::services(stack, &have, &usage)).unwrap_or_default();
         let desired = self.course.desired();
         let plan = desired.map(|desired| plan::reconcile(&desired, &have, self.world.clock.now()));
@@ -350,6 +384,10 @@ pub(super) fn refusal(id: &str, why: &str) -> ApiError {
     let message = format!("`{id}` cannot be read, and is left as it runs: {why}");
     let help = "put the backup of what is damaged back; see `mainstay explain MS0227` for the other ways on";
     ApiError::new(409, "MS0227", message).help(help)
+}
+
+fn bundle(text: &str) -> Result<BundleId, ApiError> {
+    text.parse().map_err(|error: model::id::IdError| ApiError::new(400, "MS0206", error.to_string()))
 }
 
 fn known(stack: &Stack, name: &str) -> Result<ServiceName, ApiError> {

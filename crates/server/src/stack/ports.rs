@@ -123,7 +123,7 @@ impl Edge for EdgePort {
     async fn route(&self, stack: &StackId, id: &ReplicaId) -> Result<(), EdgeError> {
         let doing = || format!("give traffic to `{id}`");
         let failed = |error| EdgeError { doing: doing(), retry: Retry::Later, source: Box::new(error) };
-        let mut placed = self.world.engine.observe(stack).await.map_err(failed)?;
+        let mut placed = self.world.engines.of(stack).observe(stack).await.map_err(failed)?;
         let health = self.world.probes.health(stack).remove(id);
         let change = self.world.hub.change(stack, |routing| {
             if let Some(replica) = placed.replicas.remove(id) {

@@ -2,6 +2,8 @@
 
 use crate::api::release::Explanation;
 use jiff::Timestamp;
+use model::container::Pinned;
+use model::policy::EngineKind;
 use model::{BundleId, ReleaseNumber, ServiceName, VolumeName};
 use plan::allocate::Allocation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Record {
     /// Start of its block of user numbers.
     pub uid_base: u32,
+    /// The engine that it lies on; the usual one when none was named yet.
+    pub engine: Option<EngineKind>,
     /// What is wanted.
     pub wanted: Wanted,
     /// The release that last became ready as a whole: where a failed one falls back to.
@@ -49,6 +53,8 @@ pub struct Running {
     pub release: ReleaseNumber,
     /// Its bundle.
     pub bundle: BundleId,
+    /// The images it was pinned to; empty where images are only names.
+    pub images: BTreeMap<ServiceName, Pinned>,
 }
 
 /// A release that was ready as a whole, with everything it was settled with.
@@ -121,6 +127,7 @@ impl Record {
     pub fn new(uid_base: u32, now: Timestamp) -> Self {
         Self {
             uid_base,
+            engine: None,
             wanted: Wanted::Nothing,
             good: None,
             asked_at: now,

@@ -3,9 +3,9 @@
 use super::record::{Given, Running};
 use super::world::World;
 use crate::api::ApiError;
-use model::StackId;
 use model::project::Project;
-use model::stack::Stack;
+use model::stack::{Stack, Target};
+use model::{BundleId, StackId};
 use plan::InUse;
 use plan::allocate::Allocation;
 use std::collections::BTreeMap;
@@ -18,12 +18,8 @@ pub async fn settle(
     running: &Running,
     given: Given<'_>,
 ) -> Result<(Arc<Stack>, Allocation), ApiError> {
-    let declaration = world.declaration(&running.bundle).await?;
-    let mut project = parse(&declaration.reveal_text())?;
-    if (&project.name, &project.environment) != (&id.project, &id.environment) {
-        let message = format!("the bundle is of `{}@{}`, not of `{id}`", project.name, project.environment);
-        return Err(ApiError::new(422, "MS0220", message).help("name the stack that the bundle was made for"));
-    }
+    let mut project = project(world, id, &running.bundle).await?;
+    super::images::apply(&mut project, &running.images);
     for (name, replicas) in given.scale {
         if let Some(service) = project.services.get_mut(name) {
             service.replicas = *replicas;
@@ -38,14 +34,30 @@ pub async fn settle(
         uid_base: given.uid_base,
         key: world.hash_key(),
     };
-    let stack = plan::settle_stack(&project, &allocation, &terms, &|path| manifest.digest_of(path))
+    let mut stack = plan::settle_stack(&project, &allocation, &terms, &|path| manifest.digest_of(path))
         .map_err(|error| refused(&error))?;
+    if world.engine_for(&project)?.images().is_some() {
+        // Nobody knows where the edge would have to listen for it: its name leads to its replicas, as the engine has it.
+        let is_unknown = |target: &&mut Target| !target.direct && target.ports.is_empty() && target.has_replicas();
+        stack.services.values_mut().filter(is_unknown).for_each(|target| target.addresses.clear());
+    }
     Ok((Arc::new(stack), allocation))
+}
+
+/// What a bundle declares.
+pub async fn project(world: &World, id: &StackId, bundle: &BundleId) -> Result<Project, ApiError> {
+    let declaration = world.declaration(bundle).await?;
+    let project = parse(&declaration.reveal_text())?;
+    if (&project.name, &project.environment) != (&id.project, &id.environment) {
+        let message = format!("the bundle is of `{}@{}`, not of `{id}`", project.name, project.environment);
+        return Err(ApiError::new(422, "MS0220", message).help("name the stack that the bundle was made for"));
+    }
+    Ok(project)
 }
 
 /// What the machine and its other stacks have; `own` is this stack's, which the machine uses as well.
 async fn in_use(world: &World, id: &StackId, own: &Allocation) -> Result<InUse, ApiError> {
-    let mut subnets = world.engine.subnets_in_use().await.map_err(|error| crate::failed(&error))?;
+    let mut subnets = world.engines.subnets_in_use().await.map_err(|error| crate::failed(&error))?;
     subnets.retain(|net| !own.has(net));
     let mut ports = runtime::sockets::listened_ports();
     ports.retain(|port| !own.has_port(*port));

@@ -5,10 +5,14 @@
 use super::record::{Good, Kind, OpenRun, Record, Running, Wanted};
 use crate::api::release::Explanation;
 use jiff::Timestamp;
+use model::container::Pinned;
+use model::probe::{Check, Probe};
 use model::{ReleaseNumber, StackId};
 use plan::allocate::Allocation;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
+use std::time::Duration;
 use store::{Desire, StackState};
 
 /// The version written; every version is read.
@@ -17,6 +21,8 @@ const VERSION: u32 = 1;
 #[derive(Debug, Serialize, Deserialize)]
 struct Rest {
     v: u32,
+    #[serde(default)]
+    engine: Option<String>,
     wanted: Option<Release>,
     good: Option<Release>,
     /// What the good one is settled with; that of the wanted one when none.
@@ -31,6 +37,27 @@ struct Rest {
 struct Release {
     release: u64,
     bundle: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    images: BTreeMap<String, Image>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Image {
+    id: String,
+    digest: Option<String>,
+    ports: BTreeSet<u16>,
+    ready: Option<Ready>,
+}
+
+/// The check that an image brings: always a command.
+#[derive(Debug, Serialize, Deserialize)]
+struct Ready {
+    argv: Vec<String>,
+    interval_ms: u64,
+    timeout_ms: u64,
+    retries: NonZeroU32,
+    start_period_ms: u64,
+    start_interval_ms: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,7 +94,11 @@ pub fn desire(record: &Record) -> Desire {
 
 /// The rest as bytes.
 pub fn rest(record: &Record) -> Vec<u8> {
-    let release = |running: &Running| Release { release: running.release.0, bundle: running.bundle.to_string() };
+    let release = |running: &Running| Release {
+        release: running.release.0,
+        bundle: running.bundle.to_string(),
+        images: running.images.iter().map(|(name, pinned)| (name.to_string(), image(pinned))).collect(),
+    };
     let open = record.open.as_ref().map(|open| Open {
         run: open.run,
         kind: kind_name(open.kind).into(),
@@ -85,6 +116,7 @@ pub fn rest(record: &Record) -> Vec<u8> {
     };
     let rest = Rest {
         v: VERSION,
+        engine: record.engine.map(|engine| engine.to_string()),
         wanted: record.release().map(release),
         good: record.good.as_ref().map(|good| release(&good.running)),
         good_given: record.good.as_ref().map(given),
@@ -120,6 +152,8 @@ pub fn read(state: StackState, rest: Option<&[u8]>) -> Result<Record, String> {
         Some(running) => Some(good(running, rest.good_given, &record)?),
         None => None,
     };
+    let engine = rest.engine.map(|text| text.parse());
+    record.engine = engine.transpose().map_err(|error: model::policy::UnknownEngine| error.to_string())?;
     record.up_since = rest.up_since;
     record.last_run = rest.last_run;
     record.open = rest.open.map(open).transpose()?;
@@ -133,7 +167,41 @@ pub fn read(state: StackState, rest: Option<&[u8]>) -> Result<Record, String> {
 
 fn running(release: Release) -> Result<Running, String> {
     let bundle = release.bundle.parse().map_err(|error: model::id::IdError| error.to_string())?;
-    Ok(Running { release: ReleaseNumber(release.release), bundle })
+    let pinned = |(name, image): (String, Image)| {
+        let name = name.parse().map_err(|error: model::name::NameError| error.to_string())?;
+        Ok::<_, String>((name, pinned(image)?))
+    };
+    let images = release.images.into_iter().map(pinned).collect::<Result<_, _>>()?;
+    Ok(Running { release: ReleaseNumber(release.release), bundle, images })
+}
+
+fn image(pinned: &Pinned) -> Image {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let ready = pinned.ready.as_ref().and_then(|probe| match &probe.check {
+        Check::Command { argv } => Some(Ready {
+            argv: argv.clone(),
+            interval_ms: millis(probe.interval),
+            timeout_ms: millis(probe.timeout),
+            retries: probe.retries,
+            start_period_ms: millis(probe.start_period),
+            start_interval_ms: millis(probe.start_interval),
+        }),
+        Check::Http { .. } | Check::Tcp { .. } => None,
+    });
+    Image { id: pinned.id.to_string(), digest: pinned.digest.clone(), ports: pinned.ports.clone(), ready }
+}
+
+fn pinned(image: Image) -> Result<Pinned, String> {
+    let id = image.id.parse().map_err(|error: model::id::IdError| error.to_string())?;
+    let ready = image.ready.map(|ready| Probe {
+        check: Check::Command { argv: ready.argv },
+        interval: Duration::from_millis(ready.interval_ms),
+        timeout: Duration::from_millis(ready.timeout_ms),
+        retries: ready.retries,
+        start_period: Duration::from_millis(ready.start_period_ms),
+        start_interval: Duration::from_millis(ready.start_interval_ms),
+    });
+    Ok(Pinned { id, digest: image.digest, ports: image.ports, ready })
 }
 
 fn good(running: Running, given: Option<Given>, record: &Record) -> Result<Good, String> {

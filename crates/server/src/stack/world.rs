@@ -1,13 +1,16 @@
 //! The machine as one stack's actor sees it: engine, probes, edge, store.
 
+use crate::api::ApiError;
 use crate::edge_link::Hub;
 use crate::edge_link::table::StackRouting;
+use crate::engines::Engines;
 use crate::redact;
 use crate::view;
 use edge::control::{DrainReport, Fixed};
 use engine::{Engine, EngineError};
 use jiff::Timestamp;
 use model::policy::RouteTarget;
+use model::project::Project;
 use model::stack::{Stack, Target};
 use model::{ReplicaId, StackId};
 use plan::observed::{Completed, Health, Known, Phase, Placed, Replica, Routing};
@@ -26,7 +29,7 @@ use crate::api::status::HealthDocument;
 /// The machine.
 pub struct World {
     /// Where replicas run.
-    pub engine: Arc<dyn Engine>,
+    pub engines: Arc<Engines>,
     /// The edge.
     pub hub: Hub,
     /// The probes.
@@ -87,6 +90,15 @@ pub fn shows_health(stack: &Stack) -> bool {
 }
 
 impl World {
+    /// The engine that a project names, or the usual one.
+    pub fn engine_for(&self, project: &Project) -> Result<&Arc<dyn Engine>, ApiError> {
+        let kind = project.engine.unwrap_or(self.engines.usual());
+        self.engines.get(kind).ok_or_else(|| {
+            ApiError::new(422, "MS0249", format!("this daemon has no engine `{kind}`"))
+                .help("name another engine for the environment in mainstay.yaml")
+        })
+    }
+
     /// Returns when something has happened to some stack since this call.
     pub fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut pulse = self.pulse.subscribe();
@@ -106,7 +118,7 @@ impl World {
     pub async fn observe(&self, id: &StackId, stack: Option<&Stack>) -> Result<Observed, SeeError> {
         // Read first: what changes while we look makes the plan stale, never the other way round.
         let (generation, completions) = self.known(id).await?;
-        let placed = self.engine.observe(id).await?;
+        let placed = self.engines.of(id).observe(id).await?;
         let routing = self.hub.routing(id).await;
         // A stack the edge has nothing of is as settled as one that was taken down.
         let is_nothing = routing.opened.is_none() && routing.kept.is_none();

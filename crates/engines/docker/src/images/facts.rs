@@ -12,6 +12,8 @@ pub fn facts(image: &ImageInspect) -> Facts {
     Facts {
         size: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
         ports: config.exposed_ports.iter().flatten().filter_map(|port| tcp(port)).collect(),
+        entrypoint: config.entrypoint.clone().unwrap_or_default(),
+        command: config.cmd.clone().unwrap_or_default(),
         volumes: config.volumes.iter().flatten().cloned().collect(),
         healthcheck: config.healthcheck.as_ref().and_then(|check| healthcheck(check, config.shell.as_deref())),
         stop_signal: given(&config.stop_signal),

@@ -28,7 +28,7 @@ pub fn ensure(path: &Path) -> io::Result<File> {
         Ok(())
     })?;
     inside(&File::open(path)?, || {
-        let mut netlink = super::netlink::Netlink::open()?;
+        let mut netlink = network::Netlink::open()?;
         let index = netlink.index("lo")?;
         netlink.up(index)
     })?;

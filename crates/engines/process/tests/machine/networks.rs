@@ -3,8 +3,8 @@
 use crate::world::{World, eventually, in_own_network, state};
 use engine::{Engine, ExecExit};
 use mainstay_engine_process::network::namespace;
-use mainstay_engine_process::network::netlink::{Address, FarEnd, Netlink};
 use model::NetworkName;
+use network::{Address, FarEnd, Netlink};
 use plan::observed::{Known, NetworkState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};

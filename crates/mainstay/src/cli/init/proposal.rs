@@ -264,6 +264,8 @@ mod tests {
                 profiles: [].into(),
                 process_env: [].into(),
                 env_files: None,
+                engine: None,
+                default_engine: model::policy::EngineKind::Process,
                 keeps_layers: false,
             })
         };

@@ -130,7 +130,7 @@ async fn a_stack_whose_bundle_is_damaged_is_left_as_it_runs() {
     let life = rig.begin().await;
     let stack = life.daemon.stack(&rig.id).expect("it is known");
     let other = life.bundle("run v2").await;
-    assert!(stack.plan(other).await.is_ok(), "what another release would do can be asked");
+    assert!(stack.plan(of(&other)).await.is_ok(), "what another release would do can be asked");
     assert_eq!(stack.restart(RestartRequest::default(), "ann".into()).await.unwrap_err().code, "MS0227");
     let status = stack.status().await.unwrap();
     assert!(status.notes.iter().any(|note| note.text.contains("cannot be read")), "{status:?}");
@@ -151,10 +151,10 @@ async fn a_stack_nobody_knows_of_any_more_is_left_as_it_runs_and_adopted() {
     life.end().await;
     rig.sql("DELETE FROM stacks; DELETE FROM settings;");
     let life = rig.begin().await;
-    let plan = life.daemon.plan(&rig.id, life.bundle("run v1").await).await.unwrap();
+    let plan = life.daemon.plan(&rig.id, of(&life.bundle("run v1").await)).await.unwrap();
     assert!(plan.steps.iter().all(|step| step.action != "stop"), "{plan:?}");
     let typo = "shop@prodction".parse().unwrap();
-    life.daemon.plan(&typo, life.bundle("run v1").await).await.unwrap_err();
+    life.daemon.plan(&typo, of(&life.bundle("run v1").await)).await.unwrap_err();
     life.daemon.stack(&typo).unwrap_err();
     rig.pass(Duration::from_secs(20)).await;
     assert_eq!(rig.count("SELECT count(*) FROM stacks"), 0, "a plan leaves nothing");
@@ -250,4 +250,8 @@ async fn stacks_that_are_released_at_once_choose_different_addresses() {
     assert!(given.len() > 1, "{allocations:?}");
     assert_eq!((subnets.len(), ports.len()), (names.len(), given.len()), "{allocations:?}");
     life.end().await;
+}
+
+fn of(bundle: &model::BundleId) -> crate::api::plan::PlanRequest {
+    crate::api::plan::PlanRequest { bundle: bundle.to_string(), images: Default::default() }
 }

@@ -83,7 +83,7 @@ impl Rig {
         let tasks = Tasks::new(clock.clone());
         let engine: Arc<dyn Engine> = self.engine.clone();
         let wiring = Wiring {
-            engine: Box::new(move || Box::pin(async move { Ok(engine) })),
+            engines: Box::new(move || Box::pin(async move { Ok(vec![engine]) })),
             clock,
             tasks: tasks.clone(),
             rng: Rng::from_number(1),

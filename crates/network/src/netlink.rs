@@ -1,6 +1,6 @@
 //! Links, addresses and routes, asked of the kernel directly: no `ip` program is needed.
 //!
-//! A socket belongs to the network namespace it was opened in ([`super::namespace::inside`]). Every call waits for
+//! A socket belongs to the network namespace it was opened in. Every call waits for
 //! the kernel's answer, which takes microseconds; each is a request and its acknowledgement, nothing is kept.
 
 use netlink_packet_core::{

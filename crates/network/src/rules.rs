@@ -2,14 +2,13 @@
 //!
 //! Others replace rules too (`nft flush ruleset`, `ufw reload`). The kernel counts every change; as long as its count
 //! stands where the rules were last seen in force, nothing is asked. What the rules say is decided in
-//! `network::{egress, passage}`.
+//! [`crate::walls`] and [`crate::passage`].
 #![expect(clippy::disallowed_methods, reason = "kernel settings")]
 
-use crate::engine::Names;
 use crate::error::Error;
-use crate::layout::short_hash;
-use crate::network::egress::{self, Wall};
-use crate::network::{Networks, generation, passage};
+use crate::walls::{self, Duty, Wall};
+use crate::{generation, passage};
+use model::fingerprint::short_hash;
 use runtime::processes::{Output, ProcessError, Spawn, Stdio};
 use runtime::{Clock, Tasks};
 use std::ffi::OsString;
@@ -22,24 +21,43 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Some ten thousand rules.
 const MOST_WORDS: u64 = 8 << 20;
 
-/// The rules for the networks of this engine.
-pub(crate) struct Rules {
-    pub(crate) networks: Networks,
-    pub(crate) names: Names,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) tasks: Tasks,
+/// Tells which networks there are.
+pub type ListWalls = Arc<dyn Fn() -> io::Result<Vec<Wall>> + Send + Sync>;
+
+/// What rules are made for, and what they are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The nftables table.
+    pub table: String,
+    /// The prefix of all links into networks of ours.
+    pub links: String,
+    /// What the table has to do.
+    pub duty: Duty,
+}
+
+/// The rules around the networks of one engine.
+pub struct Rules {
+    scope: Scope,
+    list: ListWalls,
+    clock: Arc<dyn Clock>,
+    tasks: Tasks,
     /// The kernel's count of changes at which they were seen in force; changes go one at a time.
-    pub(crate) seen_at: tokio::sync::Mutex<Option<u32>>,
+    seen_at: tokio::sync::Mutex<Option<u32>>,
 }
 
 impl Rules {
+    /// Rules around the networks that `list` tells of, which may block.
+    pub fn new(scope: Scope, list: ListWalls, clock: Arc<dyn Clock>, tasks: Tasks) -> Self {
+        Self { scope, list, clock, tasks, seen_at: tokio::sync::Mutex::default() }
+    }
+
     /// Brings the rules in line with the networks that exist.
-    pub(crate) async fn settle(&self) -> Result<(), Error> {
+    pub async fn settle(&self) -> Result<(), Error> {
         let mut seen_at = self.seen_at.lock().await;
         *seen_at = None;
         let walls = self.walls().await?;
-        let has_way_out = walls.iter().any(|wall| !wall.internal);
-        let script = egress::script(&self.names.table, &self.names.links, &walls, &self.sign(&walls));
+        let has_way_out = self.scope.duty == Duty::Whole && walls.iter().any(|wall| !wall.internal);
+        let script = self.script(&walls, &self.sign(&walls));
         match self.feed(&script).await {
             Err(Error::NoNft) if !has_way_out => return Ok(()),
             result => result?,
@@ -58,14 +76,15 @@ impl Rules {
     }
 
     /// Whether the rules are in force as they were settled. Without `nft` there are none to be lost.
-    pub(crate) async fn hold(&self) -> Result<bool, Error> {
+    pub async fn hold(&self) -> Result<bool, Error> {
         let mut seen_at = self.seen_at.lock().await;
         if seen_at.is_some() && *seen_at == self.generation().await? {
             return Ok(true);
         }
         let walls = self.walls().await?;
+        let needs_nothing = self.scope.duty == Duty::Input || walls.iter().all(|wall| wall.internal);
         *seen_at = match self.look(&walls).await {
-            Err(Error::NoNft) if walls.iter().all(|wall| wall.internal) => return Ok(true),
+            Err(Error::NoNft) if needs_nothing => return Ok(true),
             result => result?,
         };
         Ok(seen_at.is_some())
@@ -77,23 +96,25 @@ impl Rules {
         let generation = self.generation().await?;
         let listing = self.listing().await?;
         let sign = format!("comment \"{}\"", self.sign(walls));
-        let is_ours = |chain: &passage::Chain<'_>| chain.table == self.names.table && chain.text.contains(&sign);
-        // The sign stands in both chains that drop.
+        let is_ours = |chain: &passage::Chain<'_>| chain.table == self.scope.table && chain.text.contains(&sign);
         let n_ours = passage::chains(&listing).iter().filter(|chain| is_ours(chain)).count();
-        let is_whole = walls.is_empty() || n_ours == 2;
+        let is_whole = walls.is_empty() || n_ours == self.scope.duty.n_chains();
         let is_open = self.missing_passages(&listing, walls).await?.is_empty();
         Ok(generation.filter(|_| is_whole && is_open))
     }
 
     fn sign(&self, walls: &[Wall]) -> String {
-        let table = &self.names.table;
-        format!("{table} {}", short_hash(egress::script(table, &self.names.links, walls, "")))
+        format!("{} {}", self.scope.table, short_hash(self.script(walls, "")))
+    }
+
+    fn script(&self, walls: &[Wall], sign: &str) -> String {
+        walls::script(self.scope.duty, &self.scope.table, &self.scope.links, walls, sign)
     }
 
     async fn walls(&self) -> Result<Vec<Wall>, Error> {
-        let networks = self.networks.clone();
+        let list = Arc::clone(&self.list);
         let kernel = |source| Error::Kernel { doing: "list the networks", source };
-        self.tasks.blocking("list networks", move || networks.walls()).await?.map_err(kernel)
+        self.tasks.blocking("list networks", move || list()).await?.map_err(kernel)
     }
 
     async fn generation(&self) -> Result<Option<u32>, Error> {
@@ -103,7 +124,7 @@ impl Rules {
 
     /// What has to be done so that nobody else's chain drops what is ours.
     async fn missing_passages(&self, listing: &str, walls: &[Wall]) -> Result<Vec<Change>, Error> {
-        let Names { table, links, .. } = &self.names;
+        let Scope { table, links, .. } = &self.scope;
         let mut changes = Vec::new();
         let mut by_iptables = false;
         for name in ["INPUT", "FORWARD"] {
@@ -163,18 +184,23 @@ enum Change {
 fn accepted(output: &Output) -> Result<(), Error> {
     match output.exit.is_success() {
         true => Ok(()),
-        false => Err(Error::Nft(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        false => Err(Error::Refused(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
     }
 }
 
 fn forward() -> Result<(), Error> {
     let path = std::path::Path::new("/proc/sys/net/ipv4/ip_forward");
-    let text = std::fs::read_to_string(path).map_err(crate::error::file("read", path))?;
+    let text = std::fs::read_to_string(path).map_err(setting("read", path))?;
     if text.trim() == "0" {
-        std::fs::write(path, "1").map_err(crate::error::file("switch on", path))?;
+        std::fs::write(path, "1").map_err(setting("switch on", path))?;
         tracing::info!("switched net.ipv4.ip_forward on: a network of the stack has a way out");
     }
     Ok(())
+}
+
+fn setting(doing: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Setting { doing, path, source }
 }
 
 fn memory(text: &str) -> io::Result<std::fs::File> {

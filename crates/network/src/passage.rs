@@ -5,8 +5,8 @@
 //! every call to a stable address. Each such chain gets our rules in front, with our mark and a hash of them, so that
 //! they are put there once, renewed when networks change, and removed when nothing needs them. Pure.
 
-use super::egress::Wall;
-use crate::layout::short_hash;
+use crate::walls::Wall;
+use model::fingerprint::short_hash;
 
 /// Where in the kernel's path of a packet a chain sits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

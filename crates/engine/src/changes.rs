@@ -1,4 +1,4 @@
-//! Who ended: stacks of which a replica changed by itself, collected until somebody asks.
+//! Stacks of which something changed by itself, collected until somebody asks.
 
 use model::StackId;
 use std::collections::BTreeSet;
@@ -6,21 +6,21 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Stacks that changed since they were last asked for.
-#[derive(Default)]
-pub(crate) struct Exits {
+#[derive(Debug, Default)]
+pub struct Changes {
     stacks: Mutex<BTreeSet<StackId>>,
     arrived: Notify,
 }
 
-impl Exits {
+impl Changes {
     /// Something of this stack changed.
-    pub(crate) fn note(&self, stack: StackId) {
+    pub fn note(&self, stack: StackId) {
         self.stacks.lock().unwrap_or_else(PoisonError::into_inner).insert(stack);
         self.arrived.notify_one();
     }
 
     /// Waits for a change. Cancel-safe: a change is taken only when it is returned.
-    pub(crate) async fn next(&self) -> StackId {
+    pub async fn next(&self) -> StackId {
         loop {
             // Asked for before looking, so that a change between the two is not missed.
             let arrived = self.arrived.notified();

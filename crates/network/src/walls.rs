@@ -2,7 +2,7 @@
 //!
 //! The whole table is rendered from all networks and replaced at once: there is no rule to be forgotten. A link of
 //! ours that no network is known of reaches nothing, so that a damaged network never stands open. Rules that others
-//! drop our packets by are met in [`super::passage`]. Pure; `crate::rules` carries it out.
+//! drop our packets by are met in [`crate::passage`]. Pure; [`crate::Rules`] carries it out.
 
 use ipnet::{Ipv4Net, Ipv4Subnets};
 use std::net::Ipv4Addr;
@@ -27,34 +27,73 @@ impl Wall {
     }
 }
 
+/// What the table has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// Everything: what may come in, what may pass through, and the way out.
+    Whole,
+    /// Only what may come in: somebody else (Docker) sees to what passes through.
+    Input,
+}
+
+impl Duty {
+    /// How many chains carry the sign.
+    pub fn n_chains(self) -> usize {
+        match self {
+            Self::Whole => 2,
+            Self::Input => 1,
+        }
+    }
+}
+
 /// The rules for these networks; without networks only what removes the table.
 ///
 /// `table` names it; `links` is the prefix that all our links share; `sign` is told by the table when it is listed.
-pub fn script(table: &str, links: &str, walls: &[Wall], sign: &str) -> String {
+pub fn script(duty: Duty, table: &str, links: &str, walls: &[Wall], sign: &str) -> String {
     // Adding before deleting makes the deletion succeed whether or not the table existed.
     let mut text = format!("add table ip {table}\ndelete table ip {table}\n");
     if walls.is_empty() {
         return text;
     }
-    let nets = |internal: Option<bool>| {
-        let chosen = walls.iter().filter(|wall| internal.is_none_or(|internal| wall.internal == internal));
-        chosen.map(|wall| wall.net.to_string()).collect::<Vec<_>>().join(", ")
-    };
     let known = walls.iter().map(|wall| format!("\"{}\"", wall.link)).collect::<Vec<_>>().join(", ");
-    let strangers = format!("\t\tiifname \"{links}*\" iifname != {{ {known} }} drop");
-    text.push_str(&format!("table ip {table} {{\n\tchain forward {{\n"));
-    text.push_str("\t\ttype filter hook forward priority filter; policy accept;\n");
-    text.push_str(&format!("{strangers} comment \"{sign}\"\n"));
+    let strangers = format!("\t\tiifname \"{links}*\" iifname != {{ {known} }} drop comment \"{sign}\"\n");
+    text.push_str(&format!("table ip {table} {{\n"));
+    if duty == Duty::Whole {
+        forward(links, walls, &strangers, &mut text);
+    }
+    input(links, walls, &strangers, &mut text);
+    if duty == Duty::Whole && walls.iter().any(|wall| !wall.internal) {
+        text.push_str("\tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n");
+        let nets = nets(walls, Some(false));
+        text.push_str(&format!("\t\tip saddr {{ {nets} }} oifname != \"{links}*\" masquerade\n\t}}\n"));
+    }
+    text.push_str("}\n");
+    text
+}
+
+fn nets(walls: &[Wall], internal: Option<bool>) -> String {
+    let chosen = walls.iter().filter(|wall| internal.is_none_or(|internal| wall.internal == internal));
+    chosen.map(|wall| wall.net.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn forward(links: &str, walls: &[Wall], strangers: &str, text: &mut String) {
+    text.push_str("\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n");
+    text.push_str(strangers);
     text.push_str("\t\tct state established,related accept\n");
     text.push_str(&format!("\t\tiifname \"{links}*\" oifname \"{links}*\" drop\n"));
     text.push_str(&format!("\t\toifname \"{links}*\" drop\n"));
     if walls.iter().any(|wall| wall.internal) {
-        text.push_str(&format!("\t\tip saddr {{ {} }} drop\n", nets(Some(true))));
+        text.push_str(&format!("\t\tip saddr {{ {} }} drop\n", nets(walls, Some(true))));
     }
-    text.push_str("\t}\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n");
-    text.push_str(&format!("{strangers} comment \"{sign}\"\n"));
+    text.push_str("\t}\n");
+}
+
+fn input(links: &str, walls: &[Wall], strangers: &str, text: &mut String) {
+    text.push_str("\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n");
+    text.push_str(strangers);
     // Stable addresses are the machine's: without this whoever can route to it could call what is not published.
-    text.push_str(&format!("\t\tiifname != \"lo\" iifname != \"{links}*\" ip daddr {{ {} }} drop\n", nets(None)));
+    let all = nets(walls, None);
+    text.push_str(&format!("\t\tiifname != \"lo\" iifname != \"{links}*\" ip daddr {{ {all} }} drop\n"));
     for wall in walls {
         let others: Vec<String> = walls.iter().filter(|w| w.net != wall.net).map(|w| w.net.to_string()).collect();
         if !others.is_empty() {
@@ -63,13 +102,6 @@ pub fn script(table: &str, links: &str, walls: &[Wall], sign: &str) -> String {
         }
     }
     text.push_str("\t}\n");
-    if walls.iter().any(|wall| !wall.internal) {
-        text.push_str("\tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n");
-        text.push_str(&format!("\t\tip saddr {{ {} }} oifname != \"{links}*\" masquerade\n", nets(Some(false))));
-        text.push_str("\t}\n");
-    }
-    text.push_str("}\n");
-    text
 }
 
 #[cfg(test)]
@@ -83,7 +115,7 @@ mod tests {
     #[test]
     fn the_table_is_replaced_as_a_whole() {
         let walls = [wall("ms1", "10.1.0.0/24", false), wall("ms2", "10.2.0.0/24", true)];
-        let text = script("mainstay", "ms", &walls, "mainstay 7");
+        let text = script(Duty::Whole, "mainstay", "ms", &walls, "mainstay 7");
         let want = "add table ip mainstay\ndelete table ip mainstay\ntable ip mainstay {\n\tchain forward {\n\
             \t\ttype filter hook forward priority filter; policy accept;\n\
             \t\tiifname \"ms*\" iifname != { \"ms1\", \"ms2\" } drop comment \"mainstay 7\"\n\
@@ -99,7 +131,17 @@ mod tests {
             \tchain postrouting {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n\
             \t\tip saddr { 10.1.0.0/24 } oifname != \"ms*\" masquerade\n\t}\n}\n";
         assert_eq!(text, want);
-        assert_eq!(script("t", "ms", &[], ""), "add table ip t\ndelete table ip t\n");
+        assert_eq!(script(Duty::Whole, "t", "ms", &[], ""), "add table ip t\ndelete table ip t\n");
+    }
+
+    #[test]
+    fn what_passes_through_may_be_somebody_elses_matter() {
+        let walls = [wall("ms1", "10.1.0.0/24", false)];
+        let text = script(Duty::Input, "mainstay", "ms", &walls, "mainstay 7");
+        assert!(
+            text.contains("hook input") && !text.contains("hook forward") && !text.contains("masquerade"),
+            "{text}"
+        );
     }
 
     #[test]

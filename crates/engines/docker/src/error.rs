@@ -1,0 +1,181 @@
+//! What the Docker engine could not do, in its own words; the engine boundary wraps it in `EngineError`.
+
+use crate::docker::AddressError;
+use engine::Retry;
+use model::{NetworkName, ReplicaId, VolumeName};
+use runtime::files::FileError;
+use std::io;
+use std::path::PathBuf;
+
+/// What the Docker engine could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address of the Engine cannot be used.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Nobody answers.
+    #[error(
+        "the Docker Engine does not answer at {address}: start it (`systemctl start docker`), or use the process engine"
+    )]
+    Away {
+        /// Where it was asked.
+        address: String,
+        /// Why.
+        #[source]
+        source: bollard::errors::Error,
+    },
+    /// The Engine refused.
+    #[error("the Docker Engine refused: {message}")]
+    Refused {
+        /// HTTP's status.
+        status: u16,
+        /// Its own words.
+        message: String,
+    },
+    /// The conversation with the Engine broke.
+    #[error("the conversation with the Docker Engine broke")]
+    Broken(#[source] bollard::errors::Error),
+    /// The Engine is too old.
+    #[error(
+        "the Docker Engine speaks API {found}, {needed} or newer is needed for {what}: update Docker, or remove that key"
+    )]
+    TooOld {
+        /// What it speaks.
+        found: String,
+        /// What is needed.
+        needed: &'static str,
+        /// For what.
+        what: &'static str,
+    },
+    /// Something of ours cannot be read back.
+    #[error("{subject} cannot be read: {why}")]
+    Unreadable {
+        /// What.
+        subject: String,
+        /// Why, in words.
+        why: String,
+    },
+    /// A file of ours.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The machine's links and addresses.
+    #[error("network `{network}`: could not {doing}")]
+    Kernel {
+        /// The network.
+        network: NetworkName,
+        /// What was being done.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The machine's packet rules.
+    #[error(transparent)]
+    Rules(#[from] network::Error),
+    /// A name that we need is somebody else's.
+    #[error("{kind} `{name}` exists and is not this project's: remove or rename it (`docker {kind} rm {name}`)")]
+    Taken {
+        /// `container`, `network`, `volume`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// What a replica shall stand on is not there.
+    #[error("network `{0}` does not exist, its step must come first")]
+    NoNetwork(NetworkName),
+    /// A volume is not there.
+    #[error("volume `{0}` does not exist, its step must come first")]
+    NoVolume(VolumeName),
+    /// A network that is not the project's is not there.
+    #[error("the external {kind} `{name}` does not exist: make it with `docker {kind} create {name}`")]
+    NoExternal {
+        /// `network` or `volume`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A network is to go from under a replica.
+    #[error("could not {verb} network `{network}`: {by} stands on it and has to be removed first")]
+    Carries {
+        /// What was to be done.
+        verb: &'static str,
+        /// The network.
+        network: NetworkName,
+        /// Who stands on it, with backticks.
+        by: String,
+    },
+    /// The network has other addresses than those wanted.
+    #[error("network `{0}` exists with other addresses")]
+    OtherSubnet(NetworkName),
+    /// The release does not say which image.
+    #[error("its image was not prepared: run `mainstay up` again")]
+    NotPinned,
+    /// The image that the release was pinned to has gone.
+    #[error("image {0} is not on this machine any more: run `mainstay up` again, which fetches or builds it")]
+    NoImage(String),
+    /// A template that has no container.
+    #[error("it runs as a process of the machine: name an `image` or a `build` for it, or use the process engine")]
+    NoContainer,
+    /// A folder that the edge serves has no replicas.
+    #[error("its folder is served by the edge, it has no replicas")]
+    Static,
+    /// A path that no replica may see.
+    #[error("`{}` belongs to the machine's control plane or holds it, and is mounted into no replica", .0.display())]
+    Hidden(PathBuf),
+    /// A path that climbs, or is none.
+    #[error("`{0}` is no path within the bundle")]
+    Path(String),
+    /// The slot is taken by another replica that runs.
+    #[error("another replica runs in the slot of `{0}`, it must be stopped first")]
+    Busy(ReplicaId),
+    /// What shall be removed runs.
+    #[error("`{0}` still runs, it must be stopped first")]
+    Running(ReplicaId),
+    /// What shall be asked does not run.
+    #[error("it does not run")]
+    NotRunning,
+    /// It did not end.
+    #[error("it did not end within {0:?} of being killed")]
+    Deaf(std::time::Duration),
+    /// The container could not be started.
+    #[error("its container could not be started: {0}")]
+    NotStarted(String),
+    /// A task of ours failed.
+    #[error(transparent)]
+    Task(#[from] runtime::tasks::Failure),
+}
+
+impl Error {
+    /// Whether trying again may help.
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Away { .. }
+            | Self::Broken(_)
+            | Self::File(_)
+            | Self::Kernel { .. }
+            | Self::Unreadable { .. }
+            | Self::Deaf(_)
+            | Self::Task(_) => Retry::Later,
+            // A conflict is something else at work on the same thing; 5xx may pass.
+            Self::Refused { status: 409 | 500.., .. } => Retry::Later,
+            Self::NotStarted(message) if message.contains("no space left") => Retry::Later,
+            Self::Rules(error) if !error.is_final() => Retry::Later,
+            _ => Retry::Never,
+        }
+    }
+
+    /// Whether the Engine says that there is no such thing.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+
+    /// Whether the Engine says that it is so already.
+    pub(crate) fn is_no_change(&self) -> bool {
+        matches!(self, Self::Refused { status: 304, .. })
+    }
+
+    /// Whether the name is taken, or something else is at work on the same thing.
+    pub(crate) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { status: 409, .. })
+    }
+}

@@ -1,0 +1,68 @@
+//! The engines of this machine, and which stack lies on which.
+//!
+//! A stack stays on its engine as long as anything of it is there: its volumes, networks and replicas are the engine's own.
+
+use engine::{Engine, EngineError};
+use futures_util::future::select_all;
+use model::StackId;
+use model::policy::EngineKind;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The engines, the usual one first.
+pub struct Engines {
+    all: Vec<Arc<dyn Engine>>,
+    of: RwLock<BTreeMap<StackId, EngineKind>>,
+}
+
+impl Engines {
+    /// Panics: without any.
+    pub fn new(all: Vec<Arc<dyn Engine>>) -> Self {
+        assert!(!all.is_empty(), "a daemon has an engine");
+        Self { all, of: RwLock::default() }
+    }
+
+    /// The engine of a stack; the usual one of a stack that is on none yet.
+    pub fn of(&self, stack: &StackId) -> &Arc<dyn Engine> {
+        let kind = self.of.read().unwrap_or_else(PoisonError::into_inner).get(stack).copied();
+        kind.and_then(|kind| self.get(kind)).unwrap_or(&self.all[0])
+    }
+
+    /// The engine of this kind; none when this daemon has no such.
+    pub fn get(&self, kind: EngineKind) -> Option<&Arc<dyn Engine>> {
+        self.all.iter().find(|engine| engine.kind() == kind)
+    }
+
+    /// The kind where nobody names one.
+    pub fn usual(&self) -> EngineKind {
+        self.all[0].kind()
+    }
+
+    /// Has a stack lie on the engine of this kind from now on.
+    pub fn put(&self, stack: &StackId, kind: EngineKind) {
+        self.of.write().unwrap_or_else(PoisonError::into_inner).insert(stack.clone(), kind);
+    }
+
+    /// The stacks of which anything exists, each with its engine.
+    pub async fn stacks(&self) -> Result<Vec<(StackId, &Arc<dyn Engine>)>, EngineError> {
+        let mut stacks = Vec::new();
+        for engine in &self.all {
+            stacks.extend(engine.stacks().await?.into_iter().map(|stack| (stack, engine)));
+        }
+        Ok(stacks)
+    }
+
+    /// Subnets that networks must keep away from.
+    pub async fn subnets_in_use(&self) -> Result<Vec<ipnet::Ipv4Net>, EngineError> {
+        let mut subnets = BTreeSet::new();
+        for engine in &self.all {
+            subnets.extend(engine.subnets_in_use().await?);
+        }
+        Ok(subnets.into_iter().collect())
+    }
+
+    /// Waits until something happened to some stack. Cancel-safe.
+    pub async fn changed(&self) -> StackId {
+        select_all(self.all.iter().map(|engine| engine.changed())).await.0
+    }
+}

@@ -1,0 +1,1 @@
+<?php echo "PHP answers " . strrev("ehcapA dniheb") . ".\n";
