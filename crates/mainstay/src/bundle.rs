@@ -6,6 +6,7 @@
 pub mod build;
 pub mod collect;
 pub mod context;
+pub mod identity;
 pub mod ignore;
 pub mod images;
 pub mod send;

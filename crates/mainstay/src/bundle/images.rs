@@ -2,6 +2,7 @@
 //!
 //! Owns what is shown; which images are needed, and how they come about, is the daemon's and its engine's matter.
 
+use super::identity;
 use crate::cli::Context;
 use crate::client::of_stack;
 use crate::client::stream::Messages;
@@ -32,7 +33,12 @@ pub async fn prepare(
     declaration: &Declaration,
     bundle: &str,
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let request = ImagesRequest { bundle: bundle.to_owned(), logins: BTreeMap::new(), revision: None, source: None };
+    let request = ImagesRequest {
+        bundle: bundle.to_owned(),
+        logins: identity::logins(cx, &declaration.project).await,
+        revision: identity::revision(&declaration.root).await,
+        source: identity::source(&declaration.root).await,
+    };
     let path = of_stack(&declaration.stack, "/images");
     let mut messages = Messages::events(&path, cx.client().open_with(&path, &request).await?);
     let mut shown = Shown { cx, live: Live::new(&cx.ui), rows: BTreeMap::new(), kept: VecDeque::new() };
