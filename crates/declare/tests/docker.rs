@@ -1,5 +1,6 @@
 //! What a container engine is told: the values of a project that was read for one, and which engine it is read for.
 
+#![allow(clippy::disallowed_methods, reason = "tests read and update their own files")]
 #![allow(dead_code, reason = "the support of other tests")]
 
 mod support;

@@ -25,6 +25,9 @@ pub fn run(args: &Validate, cx: &Context) -> Result<Exit, Failure> {
         report::show(&cx.ui, &loaded.diagnostics, &loaded.sources, true);
     }
     let ui = &cx.ui;
+    if let Some(resolved) = &loaded.resolved {
+        ui.detail(format!("engine {} (from {})", resolved.engine.kind, loaded.engine_from));
+    }
     let tally = report::tally(ui, &loaded.diagnostics);
     let Some(declaration) = loaded.declaration else {
         ui.say(&format!("{} {}", ui.err.tone(Tone::Bad, "✘ not valid:"), tally.unwrap_or_default()));
@@ -33,9 +36,6 @@ pub fn run(args: &Validate, cx: &Context) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Usage);
     };
-    if let Some(resolved) = &loaded.resolved {
-        ui.detail(format!("engine {} (from {})", resolved.engine.kind, loaded.engine_from));
-    }
     let words = crate::progress::words::count;
     let project = &declaration.project;
     ui.note(format!(
