@@ -176,9 +176,9 @@ impl FakeEngine {
         let now = state.now;
         let machine = state.machine(stack);
         match action {
-            Action::EnsureNetwork { name, state } => machine.ensure_network(name, state)?,
+            Action::EnsureNetwork { name, state, .. } => machine.ensure_network(name, state)?,
             Action::RemoveNetwork { name } => machine.remove_network(name)?,
-            Action::EnsureVolume { name } => machine.ensure_volume(name),
+            Action::EnsureVolume { name, .. } => machine.ensure_volume(name),
             Action::RemoveVolume { name } => machine.remove_volume(name),
             Action::Start(start) => {
                 if machine.run(start, now) {

@@ -72,7 +72,7 @@ async fn the_fake_is_an_engine() {
 async fn a_fault_has_no_effect_and_passes() {
     let (engine, name) = (fake(), "data".parse::<VolumeName>().unwrap());
     engine.fail_nth(2, Retry::Later);
-    let ensure = ReplicaAction::EnsureVolume { name: name.clone() };
+    let ensure = ReplicaAction::EnsureVolume { name: name.clone(), made: Default::default() };
     let remove = ReplicaAction::RemoveVolume { name };
     engine.perform(&stack(), &ensure).await.unwrap();
     let error: EngineError = engine.perform(&stack(), &remove).await.unwrap_err();

@@ -362,3 +362,27 @@ pub struct Volume {
     /// Options of the `local` driver of a container engine.
     pub driver_opts: BTreeMap<String, String>,
 }
+
+/// How a container engine makes a network or a volume; read once, when it is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Made {
+    /// What it is called there; after its project and environment when none.
+    pub name: Option<String>,
+    /// Options of its driver.
+    pub driver_opts: BTreeMap<String, String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl From<&Network> for Made {
+    fn from(network: &Network) -> Self {
+        Self { name: network.name.clone(), driver_opts: network.driver_opts.clone(), labels: BTreeMap::new() }
+    }
+}
+
+impl From<&Volume> for Made {
+    fn from(volume: &Volume) -> Self {
+        let Volume { labels, name, driver_opts } = volume.clone();
+        Self { name, driver_opts, labels }
+    }
+}

@@ -5,7 +5,7 @@ use crate::id::{BundleId, ReleaseNumber, StackId};
 use crate::name::{NetworkName, ServiceName, VolumeName};
 use crate::policy::Route;
 use crate::probe::Probes;
-use crate::project::{Dependency, PublishedPort, RestartPolicy, Role, Runs, Template, Update};
+use crate::project::{Dependency, Made, PublishedPort, RestartPolicy, Role, Runs, Template, Update};
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -28,8 +28,31 @@ pub struct Stack {
     pub networks: BTreeMap<NetworkName, Subnet>,
     /// The named volumes.
     pub volumes: BTreeSet<VolumeName>,
+    /// How networks and volumes are made that are not made as usual.
+    pub makes: Makes,
     /// The routes.
     pub routes: Vec<Route>,
+}
+
+/// How networks and volumes are made that are not made as usual.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Makes {
+    /// Networks.
+    pub networks: BTreeMap<NetworkName, Made>,
+    /// Volumes.
+    pub volumes: BTreeMap<VolumeName, Made>,
+}
+
+impl Makes {
+    /// How a network is made.
+    pub fn network(&self, name: &NetworkName) -> Made {
+        self.networks.get(name).cloned().unwrap_or_default()
+    }
+
+    /// How a volume is made.
+    pub fn volume(&self, name: &VolumeName) -> Made {
+        self.volumes.get(name).cloned().unwrap_or_default()
+    }
 }
 
 /// One service as it shall be.

@@ -71,7 +71,7 @@ fn placed(want: &Desired) -> Observed {
     let mut routing = Routing::default();
     for step in reconcile(want, &have, Timestamp::UNIX_EPOCH).steps.into_values() {
         match step.action {
-            Action::Replica(replica::Action::EnsureNetwork { name, state }) => {
+            Action::Replica(replica::Action::EnsureNetwork { name, state, .. }) => {
                 have.placed.networks.insert(name, Known::Is(*state));
             }
             Action::Replica(replica::Action::Start(start)) => {
@@ -120,6 +120,7 @@ fn stack(services: u32, replicas: u32, version: u8) -> Stack {
         services: (0..services).map(target).collect(),
         networks: BTreeMap::from([(network.clone(), subnet)]),
         volumes: BTreeSet::new(),
+        makes: Default::default(),
         routes: vec![Route { host: "bench.localhost".into(), paths: (0..services).map(route).collect(), at: NOWHERE }],
     }
 }

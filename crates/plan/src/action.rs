@@ -38,7 +38,7 @@ pub struct Completion {
 pub mod replica {
     use crate::Addresses;
     use crate::observed::NetworkState;
-    use model::project::{Role, Template};
+    use model::project::{Made, Role, Template};
     use model::{BundleId, NetworkName, ReleaseNumber, ReplicaId, SpecHash, VolumeName};
     use std::sync::Arc;
     use std::time::Duration;
@@ -55,6 +55,8 @@ pub mod replica {
             name: NetworkName,
             /// How it shall be.
             state: Box<NetworkState>,
+            /// How it is made, if it is not there.
+            made: Box<Made>,
         },
         /// Removes the network. Refused while a replica stands on it.
         RemoveNetwork {
@@ -65,6 +67,8 @@ pub mod replica {
         EnsureVolume {
             /// Which.
             name: VolumeName,
+            /// How it is made, if it is not there.
+            made: Box<Made>,
         },
         /// Removes the volume and what it holds. That no replica mounts it is the planner's to see to.
         RemoveVolume {

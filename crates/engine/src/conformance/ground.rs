@@ -15,7 +15,11 @@ pub(super) async fn networks_are_as_asked_for(engine: &dyn Engine, workloads: &d
     let subnet = workloads.subnet();
     let after = |base: Ipv4Addr, n: u32| Ipv4Addr::from(u32::from(base) + n);
     let mut state = NetworkState { subnet: subnet.clone(), stable: BTreeSet::new(), names: BTreeMap::new() };
-    let ensure = |state: &NetworkState| Action::EnsureNetwork { name: name.clone(), state: state.clone().into() };
+    let ensure = |state: &NetworkState| Action::EnsureNetwork {
+        name: name.clone(),
+        state: state.clone().into(),
+        made: Default::default(),
+    };
     bench.perform(ensure(&state)).await;
     bench.perform(ensure(&state)).await;
     assert_eq!(bench.placed().await.networks.get(&name), Some(&Known::Is(state.clone())));
@@ -43,7 +47,7 @@ pub(super) async fn networks_are_as_asked_for(engine: &dyn Engine, workloads: &d
 pub(super) async fn volumes_keep_what_they_hold(engine: &dyn Engine, workloads: &dyn Workloads) {
     let bench = Bench::new(engine, workloads, "volumes").await;
     let name: VolumeName = "data".parse().expect("a legal name");
-    let ensure = || Action::EnsureVolume { name: name.clone() };
+    let ensure = || Action::EnsureVolume { name: name.clone(), made: Default::default() };
     bench.perform(ensure()).await;
     assert_eq!(bench.placed().await.volumes, BTreeSet::from([name.clone()]));
     let start = bench.start("db.1", workloads.remembers(&name));
@@ -85,8 +89,8 @@ pub(super) async fn a_start_without_ground_is_refused(engine: &dyn Engine, workl
         bench.remove(&id).await;
     }
     let state = NetworkState { subnet, stable: BTreeSet::new(), names: BTreeMap::new() };
-    bench.perform(Action::EnsureNetwork { name: network, state: state.into() }).await;
-    bench.perform(Action::EnsureVolume { name: volume }).await;
+    bench.perform(Action::EnsureNetwork { name: network, state: state.into(), made: Default::default() }).await;
+    bench.perform(Action::EnsureVolume { name: volume, made: Default::default() }).await;
     let id = bench.run(&networked).await;
     assert!(bench.runs(&id).await, "on its ground it is started");
     let id = bench.run(&mounting).await;
@@ -98,7 +102,11 @@ pub(super) async fn a_network_is_not_taken_from_its_replicas(engine: &dyn Engine
     let bench = Bench::new(engine, workloads, "carried").await;
     let name: NetworkName = "front".parse().expect("a legal name");
     let state = NetworkState { subnet: workloads.subnet(), stable: BTreeSet::new(), names: BTreeMap::new() };
-    let ensure = |state: &NetworkState| Action::EnsureNetwork { name: name.clone(), state: state.clone().into() };
+    let ensure = |state: &NetworkState| Action::EnsureNetwork {
+        name: name.clone(),
+        state: state.clone().into(),
+        made: Default::default(),
+    };
     bench.perform(ensure(&state)).await;
     let mut start = bench.start("web.1", workloads.runs());
     start.addresses = [(name.clone(), state.subnet.replicas_from)].into();

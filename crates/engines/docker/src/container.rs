@@ -8,9 +8,9 @@ use bollard::models::{
     HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountBindOptions, MountTmpfsOptions, MountType,
     NetworkingConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
-use model::StackId;
 use model::container::{Container, ImageId};
 use model::project::{Limits, MountSource, Runs, Template};
+use model::{NetworkName, StackId, VolumeName};
 use plan::action::replica::Start;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -36,8 +36,17 @@ pub(crate) struct Inputs<'a> {
     pub files: &'a [PathBuf],
     /// The names of its volumes without a name, by target; an empty name for one that goes with the container.
     pub anonymous: &'a BTreeMap<String, String>,
+    /// The networks and volumes it stands on.
+    pub ground: &'a Ground,
     /// The Engine's usual way of keeping output.
     pub usual_driver: &'a str,
+}
+
+/// What the Engine calls the networks and volumes of a stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Ground {
+    pub networks: BTreeMap<NetworkName, String>,
+    pub volumes: BTreeMap<VolumeName, String>,
 }
 
 /// What the Engine is asked for, in this order: create, connect, start.
@@ -115,7 +124,7 @@ fn endpoints(inputs: &Inputs<'_>) -> Vec<(String, EndpointSettings)> {
             aliases: aliases(&attachment.aliases),
             ..EndpointSettings::default()
         };
-        (names::network(inputs.stack, name), settings)
+        (inputs.ground.networks.get(name).cloned().unwrap_or_default(), settings)
     });
     let others = template.container.external_networks.iter().map(|(name, attachment)| {
         (name.clone(), EndpointSettings { aliases: aliases(&attachment.aliases), ..EndpointSettings::default() })
@@ -225,7 +234,7 @@ fn mounts(inputs: &Inputs<'_>, template: &Template) -> Result<Vec<Mount>, Error>
         targets.insert(mount.target.trim_end_matches('/').to_owned());
         let made = match &mount.source {
             MountSource::Host(_) => continue,
-            MountSource::Volume(name) => volume(Some(names::volume(inputs.stack, name))),
+            MountSource::Volume(name) => volume(inputs.ground.volumes.get(name).cloned()),
             MountSource::External(name) => volume(Some(name.clone())),
             MountSource::Anonymous => continue,
             MountSource::Bundle(path) => bind(&inputs.bundle.join(within(path)?), true),

@@ -221,9 +221,9 @@ impl Inner {
 
     async fn act(self: &Arc<Self>, stack: &StackId, action: &Action) -> Result<(), Error> {
         match action {
-            Action::EnsureNetwork { name, state } => self.ensure_network(stack, name, state).await,
+            Action::EnsureNetwork { name, state, made } => self.ensure_network(stack, name, state, made).await,
             Action::RemoveNetwork { name } => self.remove_network(stack, name).await,
-            Action::EnsureVolume { name } => self.ensure_volume(stack, name).await,
+            Action::EnsureVolume { name, made } => self.ensure_volume(stack, name, made).await.map(drop),
             Action::RemoveVolume { name } => self.remove_volume(stack, name).await,
             Action::Start(start) => self.start(stack, start).await,
             Action::Stop { id, signal, grace } => self.stop(stack, id, *signal, *grace).await,

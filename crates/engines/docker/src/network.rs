@@ -16,6 +16,7 @@ use ::network::Wall;
 use bollard::models::{ContainerSummary, Ipam, IpamConfig, Network, NetworkCreateRequest};
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptionsBuilder};
 use ipnet::Ipv4Net;
+use model::project::Made;
 use model::stack::Subnet;
 use model::{NetworkName, ReplicaId, StackId};
 use plan::observed::{Known, NetworkState};
@@ -32,16 +33,17 @@ impl Inner {
         stack: &StackId,
         name: &NetworkName,
         state: &NetworkState,
+        made: &Made,
     ) -> Result<(), Error> {
         let found = self.network(stack, name).await?;
         let bridge = match found {
             Some(found) if subnet(&found).as_ref() == Ok(&state.subnet) => bridge(&found),
             Some(found) => {
                 self.refuse_carried("move", stack, name, &found).await?;
-                self.drop_network(&names::network(stack, name)).await?;
-                self.create_network(stack, name, &state.subnet).await?
+                self.drop_network(&found).await?;
+                self.create_network(stack, name, &state.subnet, made).await?
             }
-            None => self.create_network(stack, name, &state.subnet).await?,
+            None => self.create_network(stack, name, &state.subnet, made).await?,
         };
         let mut addresses = state.stable.clone();
         addresses.insert(state.subnet.gateway);
@@ -55,53 +57,62 @@ impl Inner {
         self.settle_rules().await
     }
 
-    async fn create_network(&self, stack: &StackId, name: &NetworkName, subnet: &Subnet) -> Result<String, Error> {
-        let bridge = self.settings.names.bridge(stack, name);
-        let full_name = names::network(stack, name);
+    async fn create_network(
+        &self,
+        stack: &StackId,
+        name: &NetworkName,
+        subnet: &Subnet,
+        made: &Made,
+    ) -> Result<String, Error> {
+        let full_name = made.name.clone().unwrap_or_else(|| names::network(stack, name));
+        // Older Engines make a second one of the same name without a word.
+        if self.network_called(&full_name).await? {
+            return Err(Error::Taken { kind: "network", name: full_name });
+        }
+        let mut options: HashMap<String, String> = made.driver_opts.clone().into_iter().collect();
+        let bridge =
+            options.entry(BRIDGE.to_owned()).or_insert_with(|| self.settings.names.bridge(stack, name)).clone();
+        let addresses = IpamConfig {
+            subnet: Some(subnet.net.trunc().to_string()),
+            gateway: Some(subnet.gateway.to_string()),
+            ip_range: guests(subnet).map(|range| range.to_string()),
+            ..IpamConfig::default()
+        };
         let request = NetworkCreateRequest {
-            name: full_name.clone(),
+            name: full_name,
             driver: Some("bridge".into()),
             internal: Some(subnet.internal),
             // Others may join by hand, for a look; they get addresses that no replica or service has.
             attachable: Some(true),
-            ipam: Some(Ipam {
-                config: Some(vec![IpamConfig {
-                    subnet: Some(subnet.net.trunc().to_string()),
-                    gateway: Some(subnet.gateway.to_string()),
-                    ip_range: guests(subnet).map(|range| range.to_string()),
-                    ..IpamConfig::default()
-                }]),
-                ..Ipam::default()
-            }),
-            options: Some(HashMap::from([(BRIDGE.to_owned(), bridge.clone())])),
+            ipam: Some(Ipam { config: Some(vec![addresses]), ..Ipam::default() }),
+            options: Some(options),
             labels: Some(labels::of_network(&self.settings.names, stack, name, subnet)),
             ..NetworkCreateRequest::default()
         };
         let docker = self.docker().await?;
-        match docker.create_network(request).await.map_err(|error| self.refused(error)) {
-            Ok(_) => Ok(bridge),
-            Err(error) if error.is_conflict() => match self.network(stack, name).await? {
-                // Made since we looked, by a call that nobody waits for any more.
-                Some(found) => Ok(self::bridge(&found)),
-                None => Err(Error::Taken { kind: "network", name: full_name }),
-            },
-            Err(error) => Err(error),
-        }
+        docker.create_network(request).await.map(|_| bridge).map_err(|error| self.refused(error))
+    }
+
+    async fn network_called(&self, full_name: &str) -> Result<bool, Error> {
+        let filters = HashMap::from([("name".to_owned(), vec![format!("^{full_name}$")])]);
+        let found = self.list_networks(filters).await?;
+        Ok(found.iter().any(|network| network.name.as_deref() == Some(full_name)))
     }
 
     /// Removes the network.
     pub(crate) async fn remove_network(&self, stack: &StackId, name: &NetworkName) -> Result<(), Error> {
         if let Some(found) = self.network(stack, name).await? {
             self.refuse_carried("remove", stack, name, &found).await?;
-            self.drop_network(&names::network(stack, name)).await?;
+            self.drop_network(&found).await?;
         }
         self.layout().forget_names(stack, name)?;
         self.settle_rules().await
     }
 
-    async fn drop_network(&self, full_name: &str) -> Result<(), Error> {
+    async fn drop_network(&self, found: &Network) -> Result<(), Error> {
         let docker = self.docker().await?;
-        match docker.remove_network(full_name).await.map_err(|error| self.refused(error)) {
+        match docker.remove_network(found.id.as_deref().unwrap_or_default()).await.map_err(|error| self.refused(error))
+        {
             Err(error) if !error.is_missing() => Err(error),
             _ => Ok(()),
         }
@@ -134,21 +145,11 @@ impl Inner {
         guest.map_or(Ok(()), |guest| Err(carries(format!("container `{guest}`"))))
     }
 
-    /// The network as the Engine knows it; none when there is none of ours.
-    ///
-    /// Errors: somebody else's has its name.
+    /// The network as the Engine knows it, whatever it is called there; none when there is none of ours.
     pub(crate) async fn network(&self, stack: &StackId, name: &NetworkName) -> Result<Option<Network>, Error> {
-        let full_name = names::network(stack, name);
-        let filters = HashMap::from([("name".to_owned(), vec![format!("^{full_name}$")])]);
-        let found = self.list_networks(filters).await?;
-        let Some(found) = found.into_iter().find(|network| network.name.as_deref() == Some(&full_name)) else {
-            return Ok(None);
-        };
-        if self.is_ours(found.labels.as_ref(), stack) {
-            Ok(Some(found))
-        } else {
-            Err(Error::Taken { kind: "network", name: full_name })
-        }
+        let mut filters = labels::filter(&self.settings.names, Some(stack));
+        filters.entry("label".into()).or_default().push(format!("{}={name}", labels::NETWORK));
+        Ok(self.list_networks(filters).await?.into_iter().next())
     }
 
     async fn list_networks(&self, filters: HashMap<String, Vec<String>>) -> Result<Vec<Network>, Error> {

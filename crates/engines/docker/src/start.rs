@@ -1,6 +1,6 @@
 //! The life of a replica: started, asked to stop, removed; and the volumes it stands on.
 
-use crate::container::{self, Inputs};
+use crate::container::{self, Ground, Inputs};
 use crate::engine::Inner;
 use crate::error::Error;
 use crate::labels::{self, StartedWith};
@@ -13,7 +13,7 @@ use bollard::query_parameters::{
 };
 use engine::anonymous;
 use futures_util::StreamExt as _;
-use model::project::{MountSource, Template};
+use model::project::{Made, MountSource, Template};
 use model::{ReplicaId, StackId, VolumeName};
 use plan::action::replica::Start;
 use plan::observed::Phase;
@@ -59,7 +59,7 @@ impl Inner {
             self.follow(stack, found);
             return if is_same { Ok(()) } else { Err(Error::Busy(start.id.clone())) };
         }
-        self.check_ground(stack, start).await?;
+        let ground = self.ground(stack, start).await?;
         let id = container::image(&start.template.runs)?;
         let image = match docker.inspect_image(id.as_str()).await.map_err(|error| self.refused(error)) {
             Err(error) if error.is_missing() => return Err(Error::NoImage(id.short().to_owned())),
@@ -89,6 +89,7 @@ impl Inner {
             hosts: hosts.as_deref(),
             files: &files,
             anonymous: &anonymous,
+            ground: &ground,
             usual_driver: &usual_driver,
         })?;
         self.create(&docker, stack, &start.id, request).await
@@ -132,10 +133,12 @@ impl Inner {
         }
     }
 
-    /// Everything a replica stands on has to be there before anything is touched.
-    async fn check_ground(&self, stack: &StackId, start: &Start) -> Result<(), Error> {
+    /// Everything a replica stands on, by the Engine's names: it has to be there before anything is touched.
+    async fn ground(&self, stack: &StackId, start: &Start) -> Result<Ground, Error> {
+        let mut ground = Ground::default();
         for name in start.addresses.keys() {
-            self.network(stack, name).await?.ok_or_else(|| Error::NoNetwork(name.clone()))?;
+            let found = self.network(stack, name).await?.ok_or_else(|| Error::NoNetwork(name.clone()))?;
+            ground.networks.insert(name.clone(), found.name.unwrap_or_default());
         }
         let docker = self.docker().await?;
         for name in start.template.container.external_networks.keys() {
@@ -149,20 +152,18 @@ impl Inner {
         for mount in &start.template.mounts {
             match &mount.source {
                 MountSource::Volume(name) => {
-                    let full_name = names::volume(stack, name);
-                    self.volume(&docker, &full_name, Some(stack))
-                        .await?
-                        .ok_or_else(|| Error::NoVolume(name.clone()))?;
+                    let found = self.volume(stack, name).await?.ok_or_else(|| Error::NoVolume(name.clone()))?;
+                    ground.volumes.insert(name.clone(), found.name);
                 }
                 MountSource::External(name) => {
                     let missing = || Error::NoExternal { kind: "volume", name: name.clone() };
-                    self.volume(&docker, name, None).await?.ok_or_else(missing)?;
+                    self.volume_called(&docker, name).await?.ok_or_else(missing)?;
                 }
                 MountSource::Host(path) if self.is_hidden(path.as_ref()) => return Err(Error::Hidden(path.into())),
                 _ => {}
             }
         }
-        Ok(())
+        Ok(ground)
     }
 
     async fn started_with(
@@ -227,8 +228,7 @@ impl Inner {
                 continue;
             }
             let name = anonymous::name(&start.id.service, place, &target);
-            self.ensure_volume(stack, &name).await?;
-            volumes.insert(target, names::volume(stack, &name));
+            volumes.insert(target, self.ensure_volume(stack, &name, &Made::default()).await?);
         }
         Ok(volumes)
     }
@@ -354,40 +354,49 @@ impl Inner {
         }
     }
 
-    /// Makes a volume be there.
-    pub(crate) async fn ensure_volume(&self, stack: &StackId, name: &VolumeName) -> Result<(), Error> {
-        let docker = self.docker().await?;
-        let full_name = names::volume(stack, name);
-        if self.volume(&docker, &full_name, Some(stack)).await?.is_some() {
-            return Ok(());
+    /// Makes a volume be there; its name on the Engine.
+    pub(crate) async fn ensure_volume(&self, stack: &StackId, name: &VolumeName, made: &Made) -> Result<String, Error> {
+        if let Some(found) = self.volume(stack, name).await? {
+            return Ok(found.name);
         }
+        let docker = self.docker().await?;
+        let full_name = made.name.clone().unwrap_or_else(|| names::volume(stack, name));
+        if self.volume_called(&docker, &full_name).await?.is_some() {
+            return Err(Error::Taken { kind: "volume", name: full_name });
+        }
+        let mut labels: HashMap<String, String> = made.labels.clone().into_iter().collect();
+        labels.extend(labels::of_volume(&self.settings.names, stack, name));
         let request = VolumeCreateRequest {
-            name: Some(full_name),
-            labels: Some(labels::of_volume(&self.settings.names, stack, name)),
+            name: Some(full_name.clone()),
+            driver_opts: Some(made.driver_opts.clone().into_iter().collect()),
+            labels: Some(labels),
             ..VolumeCreateRequest::default()
         };
-        docker.create_volume(request).await.map(drop).map_err(|error| self.refused(error))
+        docker.create_volume(request).await.map(|_| full_name).map_err(|error| self.refused(error))
     }
 
     /// Removes a volume and what it holds.
     pub(crate) async fn remove_volume(&self, stack: &StackId, name: &VolumeName) -> Result<(), Error> {
+        let Some(found) = self.volume(stack, name).await? else { return Ok(()) };
         let docker = self.docker().await?;
-        let full_name = names::volume(stack, name);
-        if self.volume(&docker, &full_name, Some(stack)).await?.is_none() {
-            return Ok(());
-        }
-        let removed = docker.remove_volume(&full_name, None::<RemoveVolumeOptions>).await;
+        let removed = docker.remove_volume(&found.name, None::<RemoveVolumeOptions>).await;
         match removed.map_err(|error| self.refused(error)) {
             Err(error) if !error.is_missing() => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// A volume by the Engine's name; with `owner` only if it is that stack's.
-    async fn volume(&self, docker: &Docker, full_name: &str, owner: Option<&StackId>) -> Result<Option<Volume>, Error> {
+    /// A volume of a stack, whatever the Engine calls it.
+    async fn volume(&self, stack: &StackId, name: &VolumeName) -> Result<Option<Volume>, Error> {
+        let mut filters = labels::filter(&self.settings.names, Some(stack));
+        filters.entry("label".into()).or_default().push(format!("{}={name}", labels::VOLUME));
+        Ok(self.list_volumes(filters).await?.into_iter().next())
+    }
+
+    /// A volume by the Engine's name, whosever it is.
+    async fn volume_called(&self, docker: &Docker, full_name: &str) -> Result<Option<Volume>, Error> {
         match docker.inspect_volume(full_name).await.map_err(|error| self.refused(error)) {
-            Ok(found) if owner.is_none_or(|stack| self.is_ours(Some(&found.labels), stack)) => Ok(Some(found)),
-            Ok(_) => Err(Error::Taken { kind: "volume", name: full_name.to_owned() }),
+            Ok(found) => Ok(Some(found)),
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error),
         }

@@ -215,7 +215,7 @@ impl ProcessEngine {
     async fn act(&self, stack: &StackId, action: &Action) -> Result<(), Error> {
         let owner = stack.clone();
         match action.clone() {
-            Action::EnsureNetwork { name, state } => {
+            Action::EnsureNetwork { name, state, .. } => {
                 let work = move |machine: &Machine| machine.ensure_network(&owner, &name, &state);
                 self.on_machine("ensure a network", work).await?;
                 Ok(self.rules.settle().await?)
@@ -224,7 +224,7 @@ impl ProcessEngine {
                 self.on_machine("remove a network", move |machine| machine.remove_network(&owner, &name)).await?;
                 Ok(self.rules.settle().await?)
             }
-            Action::EnsureVolume { name } => {
+            Action::EnsureVolume { name, .. } => {
                 self.on_machine("ensure a volume", move |machine| machine.ensure_volume(&owner, &name)).await
             }
             Action::RemoveVolume { name } => {
@@ -433,7 +433,7 @@ fn doing(stack: &StackId, action: &Action) -> String {
     match action {
         Action::EnsureNetwork { name, .. } => format!("make network `{name}` of {stack}"),
         Action::RemoveNetwork { name } => format!("remove network `{name}` of {stack}"),
-        Action::EnsureVolume { name } => format!("make volume `{name}` of {stack}"),
+        Action::EnsureVolume { name, .. } => format!("make volume `{name}` of {stack}"),
         Action::RemoveVolume { name } => format!("remove volume `{name}` of {stack}"),
         Action::Start(start) => format!("start `{}` of {stack}", start.id),
         Action::Stop { id, .. } => format!("stop `{id}` of {stack}"),

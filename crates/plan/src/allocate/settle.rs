@@ -4,8 +4,8 @@ use super::Allocation;
 use model::fingerprint::{ContentDigest, HashKey, of_template};
 use model::policy::RouteTarget;
 use model::probe::{Check, Probe, Probes};
-use model::project::{Project, PublishedPort, Role, Runs, Service};
-use model::stack::{Stack, Target};
+use model::project::{Made, Project, PublishedPort, Role, Runs, Service};
+use model::stack::{Makes, Stack, Target};
 use model::{BundleId, ReleaseNumber, ServiceName, StackId};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -70,8 +70,19 @@ pub fn settle_stack(
         services,
         networks: allocation.networks.clone(),
         volumes: project.volumes.keys().cloned().collect(),
+        makes: makes(project),
         routes: project.routes.clone(),
     })
+}
+
+fn makes(project: &Project) -> Makes {
+    let unusual = |made: &Made| *made != Made::default();
+    let networks = project.networks.iter().map(|(name, network)| (name.clone(), Made::from(network)));
+    let volumes = project.volumes.iter().map(|(name, volume)| (name.clone(), Made::from(volume)));
+    Makes {
+        networks: networks.filter(|(_, made)| unusual(made)).collect(),
+        volumes: volumes.filter(|(_, made)| unusual(made)).collect(),
+    }
 }
 
 fn published(name: &ServiceName, service: &Service, allocation: &Allocation) -> Vec<PublishedPort> {

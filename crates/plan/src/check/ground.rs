@@ -77,7 +77,7 @@ fn collect<'a>(graph: &'a Graph<'a>) -> Ground<'a> {
             Action::Replica(replica::Action::EnsureNetwork { name, .. }) => {
                 ground.networks.insert(name, node.id);
             }
-            Action::Replica(replica::Action::EnsureVolume { name }) => {
+            Action::Replica(replica::Action::EnsureVolume { name, .. }) => {
                 ground.volumes.insert(name, node.id);
             }
             Action::Replica(replica::Action::Remove { id }) => {

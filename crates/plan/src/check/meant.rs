@@ -36,12 +36,15 @@ fn check_up(up: &Up, have: &Observed, graph: &Graph<'_>, found: &mut Vec<Violati
                 }
                 true
             }
-            Action::Replica(replica::Action::EnsureNetwork { name, state }) => {
+            Action::Replica(replica::Action::EnsureNetwork { name, state, made }) => {
                 let members = members.get_or_insert_with(|| members_of(stack));
                 is_network(stack, name, members.get(name).map_or(&[], Vec::as_slice), state)
+                    && **made == stack.makes.network(name)
             }
             Action::Replica(replica::Action::RemoveNetwork { name }) => !stack.networks.contains_key(name),
-            Action::Replica(replica::Action::EnsureVolume { name }) => stack.volumes.contains(name),
+            Action::Replica(replica::Action::EnsureVolume { name, made }) => {
+                stack.volumes.contains(name) && **made == stack.makes.volume(name)
+            }
             Action::Edge(edge::Change::Open) => {
                 sockets(stack, node, found);
                 true
@@ -102,7 +105,7 @@ fn subject(action: &Action) -> String {
         Action::Replica(replica::Action::EnsureNetwork { name, .. } | replica::Action::RemoveNetwork { name }) => {
             format!("network `{name}`")
         }
-        Action::Replica(replica::Action::EnsureVolume { name }) => format!("volume `{name}`"),
+        Action::Replica(replica::Action::EnsureVolume { name, .. }) => format!("volume `{name}`"),
         Action::Edge(edge::Change::Route { id }) => format!("the route to `{id}`"),
         Action::Edge(edge::Change::Settle { .. }) => "the routing".to_owned(),
         _ => "the listeners".to_owned(),

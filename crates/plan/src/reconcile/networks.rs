@@ -119,7 +119,8 @@ pub(super) fn ensure<'a>(stack: &'a Stack, have: &'a Observed, seen: &[Seen<'a>]
         };
         let is_new = !have.placed.networks.contains_key(name);
         let why = if is_new { Reason::Missing } else { Reason::RoutingChanged };
-        let action = replica::Action::EnsureNetwork { name: name.clone(), state: Box::new(shall.into_state()) };
+        let (state, made) = (Box::new(shall.into_state()), stack.makes.network(name).into());
+        let action = replica::Action::EnsureNetwork { name: name.clone(), state, made };
         ground.ensured.insert(name, draft.push(Action::Replica(action), why, &after));
     }
     ground

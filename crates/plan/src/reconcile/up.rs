@@ -90,7 +90,7 @@ impl<'a> Planner<'a> {
             self.seen.iter().filter_map(gone).for_each(|(seen, step)| self.removed.record(seen, step));
         }
         for name in stack.volumes.difference(&self.have.placed.volumes) {
-            let action = replica::Action::EnsureVolume { name: name.clone() };
+            let action = replica::Action::EnsureVolume { name: name.clone(), made: stack.makes.volume(name).into() };
             self.volumes.insert(name, self.draft.push(Action::Replica(action), Reason::Missing, &[]));
         }
         self.open_listeners();

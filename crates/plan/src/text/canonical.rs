@@ -45,9 +45,15 @@ fn action(out: &mut String, action: &Action) -> fmt::Result {
 
 fn replica(out: &mut String, action: &replica::Action) -> fmt::Result {
     match action {
-        replica::Action::EnsureNetwork { name, state } => network(out, name.as_str(), state),
+        replica::Action::EnsureNetwork { name, state, made: how } => {
+            network(out, name.as_str(), state)?;
+            made(out, how)
+        }
         replica::Action::RemoveNetwork { name } => write!(out, "remove-network {name}"),
-        replica::Action::EnsureVolume { name } => write!(out, "ensure-volume {name}"),
+        replica::Action::EnsureVolume { name, made: how } => {
+            write!(out, "ensure-volume {name}")?;
+            made(out, how)
+        }
         replica::Action::RemoveVolume { name } => write!(out, "remove-volume {name}"),
         replica::Action::Start(start) => self::start(out, start),
         replica::Action::Stop { id, signal, grace } => {
@@ -55,6 +61,19 @@ fn replica(out: &mut String, action: &replica::Action) -> fmt::Result {
         }
         replica::Action::Remove { id } => write!(out, "remove {id}"),
     }
+}
+
+/// How something is made that is not made as usual.
+fn made(out: &mut String, made: &Made) -> fmt::Result {
+    if let Some(name) = &made.name {
+        write!(out, " name={name:?}")?;
+    }
+    for (what, map) in [("option", &made.driver_opts), ("label", &made.labels)] {
+        for (name, value) in map {
+            write!(out, " {what}={name:?}={value:?}")?;
+        }
+    }
+    Ok(())
 }
 
 fn start(out: &mut String, start: &replica::Start) -> fmt::Result {

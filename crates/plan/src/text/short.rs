@@ -47,9 +47,11 @@ fn row(action: &Action, why: String) -> [String; 4] {
 
 fn replica(action: &replica::Action) -> (&'static str, String, String) {
     match action {
-        replica::Action::EnsureNetwork { name, state } => ("network", name.to_string(), state.subnet.net.to_string()),
+        replica::Action::EnsureNetwork { name, state, .. } => {
+            ("network", name.to_string(), state.subnet.net.to_string())
+        }
         replica::Action::RemoveNetwork { name } => ("remove", format!("network {name}"), String::new()),
-        replica::Action::EnsureVolume { name } => ("volume", name.to_string(), String::new()),
+        replica::Action::EnsureVolume { name, .. } => ("volume", name.to_string(), String::new()),
         replica::Action::RemoveVolume { name } => ("remove", format!("volume {name}"), String::new()),
         replica::Action::Start(start) => ("start", start.id.to_string(), format!("release {}", start.release)),
         replica::Action::Stop { id, grace, .. } => ("stop", id.to_string(), format_duration(*grace)),

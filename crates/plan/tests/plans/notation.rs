@@ -258,7 +258,7 @@ fn detail(action: &Action, stack: &Stack) -> String {
         Action::Replica(replica::Action::Remove { id }) => format!("remove {}", short(id)),
         Action::Replica(replica::Action::EnsureNetwork { name, .. }) => format!("ensure network {name}"),
         Action::Replica(replica::Action::RemoveNetwork { name }) => format!("remove network {name}"),
-        Action::Replica(replica::Action::EnsureVolume { name }) => format!("ensure volume {name}"),
+        Action::Replica(replica::Action::EnsureVolume { name, .. }) => format!("ensure volume {name}"),
         Action::Replica(replica::Action::RemoveVolume { name }) => format!("remove volume {name}"),
         Action::Probe(wait) => format!("await  {} {}", short(&wait.id), format_duration(wait.deadline)),
         Action::Job(job) => format!("finish {}", short(&job.id)),

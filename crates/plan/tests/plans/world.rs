@@ -154,7 +154,7 @@ impl World {
     fn place(&mut self, want: &Desired, action: &replica::Action) {
         let placed = &mut self.have.placed;
         match action {
-            replica::Action::EnsureNetwork { name, state } => {
+            replica::Action::EnsureNetwork { name, state, .. } => {
                 if let Some(Known::Is(NetworkState { subnet, .. })) = placed.networks.get(name)
                     && subnet.net != state.subnet.net
                 {
@@ -170,7 +170,7 @@ impl World {
                 assert!(!on_it, "{name} is removed under a replica");
                 assert!(placed.networks.remove(name).is_some());
             }
-            replica::Action::EnsureVolume { name } => assert!(placed.volumes.insert(name.clone())),
+            replica::Action::EnsureVolume { name, .. } => assert!(placed.volumes.insert(name.clone())),
             replica::Action::RemoveVolume { name } => {
                 assert!(placed.replicas.is_empty(), "{name} is removed under replicas");
                 assert!(placed.volumes.remove(name));

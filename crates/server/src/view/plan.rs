@@ -54,12 +54,12 @@ fn words(action: &Action) -> Words {
         detail,
     };
     match action {
-        Action::Replica(replica::Action::EnsureNetwork { name, state }) => {
+        Action::Replica(replica::Action::EnsureNetwork { name, state, .. }) => {
             let kind = if state.subnet.internal { ", internal" } else { "" };
             thing("network", name, format!("{}{kind}", state.subnet.net))
         }
         Action::Replica(replica::Action::RemoveNetwork { name }) => thing("remove network", name, String::new()),
-        Action::Replica(replica::Action::EnsureVolume { name }) => thing("volume", name, String::new()),
+        Action::Replica(replica::Action::EnsureVolume { name, .. }) => thing("volume", name, String::new()),
         Action::Replica(replica::Action::RemoveVolume { name }) => {
             thing("remove volume", name, "with all it holds".into())
         }

@@ -58,7 +58,7 @@ async fn redis_answers_another_replica() {
 async fn postgres_is_made_once_and_keeps_its_data() {
     let world = World::new().await;
     world.network("front", 0, true).await;
-    world.perform(Action::EnsureVolume { name: "db".parse().unwrap() }).await;
+    world.perform(Action::EnsureVolume { name: "db".parse().unwrap(), made: Default::default() }).await;
     std::fs::write(world.bundle().join("1.sql"), "create table t (n int); insert into t values (42);").unwrap();
     let env = [("POSTGRES_PASSWORD", "it's"), ("POSTGRES_DB", "shop"), ("POSTGRES_USER", "keeper")];
     let mut start = postgres(&world, &env);
@@ -114,7 +114,7 @@ async fn postgres_ends_at_once_while_a_client_is_connected() {
 async fn an_interrupted_initialisation_is_done_again_and_foreign_data_are_refused() {
     let world = World::new().await;
     world.network("front", 0, true).await;
-    world.perform(Action::EnsureVolume { name: "db".parse().unwrap() }).await;
+    world.perform(Action::EnsureVolume { name: "db".parse().unwrap(), made: Default::default() }).await;
     let start = postgres(&world, &[("POSTGRES_PASSWORD", "x")]);
     let data = world.layout.volume(&world.stack, &"db".parse().unwrap());
     // What a kill in the middle of its making leaves.

@@ -208,7 +208,7 @@ async fn a_full_disk_holds_nobody_up() {
     let script = "echo first; while [ ! -e /go/on ]; do sleep 0.02; done; \
         i=0; while [ $i -lt 20000 ]; do echo line $i xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; i=$((i+1)); done; \
         echo done > /go/done; while [ ! -e /go/end ]; do sleep 0.02; done; sleep 1.5; echo last; sleep 0.2";
-    world.perform(Action::EnsureVolume { name: "go".parse().unwrap() }).await;
+    world.perform(Action::EnsureVolume { name: "go".parse().unwrap(), made: Default::default() }).await;
     let mut start = world.shell("a.1", script);
     std::sync::Arc::make_mut(&mut start.template).mounts = vec![crate::world::volume("go", "/go")];
     let id = world.run(start).await;

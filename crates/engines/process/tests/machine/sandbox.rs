@@ -156,7 +156,12 @@ async fn volumes_belong_to_the_service_and_artifacts_are_read_only() {
     std::fs::write(world.bundle().join("tool"), "#!/bin/sh\necho tool says $1\n").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(world.bundle().join("tool"), mode).unwrap();
-    world.perform(plan::action::replica::Action::EnsureVolume { name: "data".parse().unwrap() }).await;
+    world
+        .perform(plan::action::replica::Action::EnsureVolume {
+            name: "data".parse().unwrap(),
+            made: Default::default(),
+        })
+        .await;
     let script = "./tool hello; rm /app/tool || echo kept; echo one >> /data/file; echo two >> /keep/file; \
         cat /data/file /keep/file; stat -c %u /data";
     let mut start = world.shell("api.1", script);

@@ -90,7 +90,12 @@ impl World {
     }
 
     pub async fn network_with(&self, name: &str, state: NetworkState) {
-        self.perform(Action::EnsureNetwork { name: name.parse().unwrap(), state: Box::new(state) }).await;
+        self.perform(Action::EnsureNetwork {
+            name: name.parse().unwrap(),
+            state: Box::new(state),
+            made: Default::default(),
+        })
+        .await;
     }
 
     pub async fn perform(&self, action: Action) {
