@@ -19,7 +19,6 @@ mod interrupt;
 mod plan_file;
 mod plan_text;
 mod progress;
-#[cfg_attr(not(test), expect(dead_code, reason = "read by the commands that release, once an engine fetches images"))]
 mod registry_credentials;
 mod report;
 mod ui;

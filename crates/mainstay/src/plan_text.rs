@@ -188,6 +188,7 @@ mod tests {
         };
         PlanView {
             stack: "shop@production".into(),
+            images: std::collections::BTreeMap::new(),
             bundle: "b".into(),
             basis: 4,
             digest: "d".into(),

@@ -27,7 +27,7 @@ use model::{BundleId, ReplicaId, StackId};
 use plan::action::replica::Action;
 use plan::observed::{Known, Phase, Placed, Replica};
 use runtime::{Clock, Tasks};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -125,12 +125,6 @@ impl Inner {
 
     pub(crate) fn layout(&self) -> &Layout {
         &self.settings.layout
-    }
-
-    /// Whether what bears these labels is the stack's.
-    pub(crate) fn is_ours(&self, labels: Option<&HashMap<String, String>>, stack: &StackId) -> bool {
-        let has = |name: &str, value: &str| labels.is_some_and(|labels| labels.get(name).is_some_and(|v| v == value));
-        has(labels::OWNER, &self.settings.names.owner) && has(labels::STACK, &stack.to_string())
     }
 
     /// All containers of a stack, or of all stacks.
@@ -297,7 +291,7 @@ fn doing(stack: &StackId, action: &Action) -> String {
     match action {
         Action::EnsureNetwork { name, .. } => format!("make network `{name}` of {stack}"),
         Action::RemoveNetwork { name } => format!("remove network `{name}` of {stack}"),
-        Action::EnsureVolume { name } => format!("make volume `{name}` of {stack}"),
+        Action::EnsureVolume { name, .. } => format!("make volume `{name}` of {stack}"),
         Action::RemoveVolume { name } => format!("remove volume `{name}` of {stack}"),
         Action::Start(start) => format!("start `{}` of {stack}", start.id),
         Action::Stop { id, .. } => format!("stop `{id}` of {stack}"),

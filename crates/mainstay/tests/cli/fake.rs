@@ -218,7 +218,7 @@ async fn plan(
     let digest = blake3::hash(format!("{stack} {} {:?}", asked.bundle, world.steps).as_bytes()).to_hex().to_string();
     let changes = !world.steps.is_empty();
     let steps = world.steps.clone();
-    Json(PlanView { stack, bundle: asked.bundle, basis: 7, digest, changes, steps, notes: Vec::new(), services })
+    Json(PlanView { stack, bundle: asked.bundle, images: asked.images, basis: 7, digest, changes, steps, notes: Vec::new(), services })
         .into_response()
 }
 

@@ -8,7 +8,7 @@ use super::OneLine;
 use crate::action::{edge, object, replica};
 use crate::observed::NetworkState;
 use crate::{Action, Plan, Step, StepId};
-use model::project::Role;
+use model::project::{Made, Role};
 use model::units::format_duration;
 use std::fmt::{self, Write};
 

@@ -244,7 +244,7 @@ mod tests {
 
     fn record() -> Record {
         let bundle = "b".repeat(64).parse().expect("64 hexadecimal digits");
-        let running = Running { release: ReleaseNumber(3), bundle };
+        let running = Running { release: ReleaseNumber(3), bundle, images: BTreeMap::new() };
         let mut record = Record::new(7, Timestamp::UNIX_EPOCH);
         record.wanted = Wanted::Up(running.clone());
         let scale = BTreeMap::from([("api".parse().expect("legal"), 2)]);

@@ -178,7 +178,8 @@ impl Life {
 
     pub async fn order_up(&self, command: &str) -> Result<Accepted, ApiError> {
         let bundle = self.bundle(command).await.to_string();
-        let request = ReleaseRequest { bundle, message: None, expect_plan: None, replace: false };
+        let request =
+            ReleaseRequest { bundle, images: Default::default(), message: None, expect_plan: None, replace: false };
         self.daemon.release(&self.id, request, "ann".into()).await
     }
 
@@ -192,7 +193,8 @@ impl Life {
                 "processes":{{"api":{{"command":["run"]}}}}}}}}"#
         );
         let bundle = self.daemon.create_bundle(NewBundle { declaration, files: Vec::new() }).await?.to_string();
-        let request = ReleaseRequest { bundle, message: None, expect_plan: None, replace: true };
+        let request =
+            ReleaseRequest { bundle, images: Default::default(), message: None, expect_plan: None, replace: true };
         let id = format!("{project}@production").parse().unwrap();
         self.daemon.release(&id, request, "ann".into()).await
     }
