@@ -218,8 +218,18 @@ async fn plan(
     let digest = blake3::hash(format!("{stack} {} {:?}", asked.bundle, world.steps).as_bytes()).to_hex().to_string();
     let changes = !world.steps.is_empty();
     let steps = world.steps.clone();
-    Json(PlanView { stack, bundle: asked.bundle, images: asked.images, basis: 7, digest, changes, steps, notes: Vec::new(), services })
-        .into_response()
+    Json(PlanView {
+        stack,
+        bundle: asked.bundle,
+        images: asked.images,
+        basis: 7,
+        digest,
+        changes,
+        steps,
+        notes: Vec::new(),
+        services,
+    })
+    .into_response()
 }
 
 fn accept(world: &mut World, release: Option<u64>) -> Response {

@@ -59,7 +59,7 @@ fn switch() -> Check {
 
 impl Scene {
     fn watch(&self, ready: Option<Probe>, live: Option<Probe>) {
-        let probes = Spec { ready, live };
+        let probes = Spec { ready, live, disabled: false };
         let watch = Watch { since: self.clock.now(), address: Some([127, 0, 0, 1].into()), probes };
         self.probes.watch(&self.stack, &self.id, watch);
     }
