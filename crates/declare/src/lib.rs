@@ -33,6 +33,6 @@ pub mod variables;
 
 pub use declaration::{Build, Declared, from_canonical, to_canonical};
 pub use files::{FileError, Files, MemoryFiles};
-pub use load::{Input, Loaded, load};
+pub use load::{Hosts, Input, Loaded, hosts, load};
 pub use policy::Invocation;
 pub use resolved::Resolved;

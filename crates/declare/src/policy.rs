@@ -8,6 +8,7 @@ use crate::findings::{Findings, error};
 use crate::keys::policy::OVERLAID;
 use crate::merge;
 use crate::syntax::{Entry, Map, Node, Value};
+use model::RemoteHost;
 use model::policy::EngineKind;
 use model::span::{Span, Spanned};
 use std::collections::{BTreeMap, BTreeSet};
@@ -268,6 +269,10 @@ impl PolicyReader<'_> {
         let engine = map
             .get("engine")
             .and_then(|node| Some(Spanned::new(self.read.parse(codes::VALUE, node, "engine")?, node.span)));
+        // Read before everything else, by `load::hosts`; here a mistake is shown with all the others.
+        if let Some(node) = map.get("host").filter(|node| !node.is_null()) {
+            self.read.parse::<RemoteHost>(codes::VALUE, node, "host");
+        }
         let replicas = self.by_service(map, "replicas", |reader, node| {
             reader.read.number(node, "replicas", 0, crate::assemble::MAX_REPLICAS).map(|n| n as u32)
         });

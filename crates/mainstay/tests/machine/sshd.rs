@@ -1,0 +1,143 @@
+//! A real sshd on a free port of loopback, with keys of its own, and a client that knows them.
+
+use crate::hut::{Hut, until};
+use crate::processes;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// The server, and the folder of both sides.
+pub struct Sshd {
+    folder: PathBuf,
+    port: u16,
+    server: Option<Child>,
+}
+
+impl Sshd {
+    /// A server whose sessions are on the hut's machine: its daemon's folders, and a `mainstay` to be found.
+    pub fn of(hut: &Hut) -> Self {
+        let bin = hut.path().join("far-bin");
+        std::fs::create_dir(&bin).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mainstay"), bin.join("mainstay")).unwrap();
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", bin.display());
+        let state = hut.state().display().to_string();
+        let run = hut.socket().parent().unwrap().display().to_string();
+        let port = hut.http().to_string();
+        let variables =
+            [("PATH", path), ("MAINSTAY_STATE", state), ("MAINSTAY_RUN", run), ("MAINSTAY_HTTP_PORT", port)];
+        let mut sshd = Self::in_folder(&hut.path().join("ssh"), &variables);
+        sshd.start();
+        sshd
+    }
+
+    /// Keys and settings; nothing runs yet.
+    fn in_folder(folder: &Path, variables: &[(&str, String)]) -> Self {
+        std::fs::create_dir(folder).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let sshd = Self { folder: folder.to_owned(), port, server: None };
+        for name in ["host", "user", "stranger"] {
+            sshd.keygen(name);
+        }
+        std::fs::copy(folder.join("user.pub"), folder.join("authorized_keys")).unwrap();
+        let set: Vec<String> = variables.iter().map(|(name, value)| format!("\"{name}={value}\"")).collect();
+        let folder = folder.display();
+        let config = format!(
+            "ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n\
+             PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
+             KbdInteractiveAuthentication no\nMaxStartups 100\nSetEnv {}\n",
+            set.join(" ")
+        );
+        sshd.write("sshd_config", &config);
+        sshd.trust("host");
+        sshd.identify("user");
+        // `ssh` finds its settings by the user's number, not by HOME: the tests' own are named to it.
+        let bin = sshd.folder.join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        sshd.write("bin/ssh", &format!("#!/bin/sh\nexec /usr/bin/ssh -F {folder}/ssh_config \"$@\"\n"));
+        std::fs::set_permissions(bin.join("ssh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        sshd
+    }
+
+    fn keygen(&self, name: &str) {
+        let file = self.folder.join(name);
+        let words = ["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"];
+        assert!(Command::new("ssh-keygen").args(words).arg(file).status().unwrap().success());
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.join(name), text).unwrap();
+    }
+
+    /// Has the client expect this key of the server.
+    pub fn trust(&self, name: &str) {
+        let key = std::fs::read_to_string(self.folder.join(name).with_extension("pub")).unwrap();
+        self.write("known_hosts", &format!("[127.0.0.1]:{} {key}", self.port));
+    }
+
+    /// Has the client show this key.
+    pub fn identify(&self, name: &str) {
+        let folder = self.folder.display();
+        self.write(
+            "ssh_config",
+            &format!(
+                "UserKnownHostsFile {folder}/known_hosts\nGlobalKnownHostsFile /dev/null\nIdentityFile {folder}/{name}\n\
+                 IdentitiesOnly yes\nIdentityAgent none\n"
+            ),
+        );
+    }
+
+    /// Starts the server and waits until it listens.
+    pub fn start(&mut self) {
+        // Where its package has never been started by an init system.
+        std::fs::create_dir_all("/run/sshd").unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let mut command = Command::new("/usr/sbin/sshd");
+        command.args(["-D", "-e", "-f"]).arg(self.folder.join("sshd_config"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.server = Some(command.spawn().unwrap());
+        until("sshd", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+    }
+
+    /// Ends the server with all its sessions, as a machine that loses its network does.
+    pub fn vanish(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        let pid = i32::try_from(server.id()).unwrap();
+        let mut all = vec![pid];
+        while let Some(parent) = all.pop() {
+            all.extend(processes::children(parent).into_iter().filter(|child| processes::name(*child) == "sshd"));
+            processes::kill(parent);
+        }
+        server.wait().unwrap();
+    }
+
+    pub fn url(&self) -> String {
+        format!("ssh://root@127.0.0.1:{}", self.port)
+    }
+
+    /// The program on our machine, which knows nothing of the other one's folders.
+    pub fn command(&self, hut: &Hut, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        command.args(words).env_clear().current_dir(hut.project());
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}/bin:{path}", self.folder.display())).env("TZ", "UTC");
+        command.env("HOME", &self.folder).env("MAINSTAY_HOST", self.url());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the program to its end.
+    #[track_caller]
+    pub fn run(&self, hut: &Hut, words: &[&str]) -> crate::hut::Ended {
+        Hut::ended(self.command(hut, words).spawn().unwrap(), words)
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("sshd:\n{}", std::fs::read_to_string(self.folder.join("log")).unwrap_or_default());
+        }
+        self.vanish();
+    }
+}
