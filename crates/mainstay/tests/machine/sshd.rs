@@ -2,7 +2,7 @@
 
 use crate::hut::{Hut, until};
 use crate::processes;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 /// The server, and the folder of both sides.
 pub struct Sshd {
     folder: PathBuf,
-    port: u16,
+    address: SocketAddr,
     server: Option<Child>,
 }
 
@@ -26,16 +26,16 @@ impl Sshd {
         let port = hut.http().to_string();
         let variables =
             [("PATH", path), ("MAINSTAY_STATE", state), ("MAINSTAY_RUN", run), ("MAINSTAY_HTTP_PORT", port)];
-        let mut sshd = Self::in_folder(&hut.path().join("ssh"), &variables);
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let mut sshd = Self::in_folder(&hut.path().join("ssh"), address, &variables);
         sshd.start();
         sshd
     }
 
     /// Keys and settings; nothing runs yet.
-    fn in_folder(folder: &Path, variables: &[(&str, String)]) -> Self {
+    pub fn in_folder(folder: &Path, address: SocketAddr, variables: &[(&str, String)]) -> Self {
         std::fs::create_dir(folder).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let sshd = Self { folder: folder.to_owned(), port, server: None };
+        let sshd = Self { folder: folder.to_owned(), address, server: None };
         for name in ["host", "user", "stranger"] {
             sshd.keygen(name);
         }
@@ -43,10 +43,10 @@ impl Sshd {
         let set: Vec<String> = variables.iter().map(|(name, value)| format!("\"{name}={value}\"")).collect();
         let folder = folder.display();
         let config = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n\
+            "ListenAddress {address}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n\
              PidFile none\nStrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
-             KbdInteractiveAuthentication no\nMaxStartups 100\nSetEnv {}\n",
-            set.join(" ")
+             KbdInteractiveAuthentication no\nMaxStartups 100\n{}",
+            if set.is_empty() { String::new() } else { format!("SetEnv {}\n", set.join(" ")) }
         );
         sshd.write("sshd_config", &config);
         sshd.trust("host");
@@ -72,7 +72,7 @@ impl Sshd {
     /// Has the client expect this key of the server.
     pub fn trust(&self, name: &str) {
         let key = std::fs::read_to_string(self.folder.join(name).with_extension("pub")).unwrap();
-        self.write("known_hosts", &format!("[127.0.0.1]:{} {key}", self.port));
+        self.write("known_hosts", &format!("[{}]:{} {key}", self.address.ip(), self.address.port()));
     }
 
     /// Has the client show this key.
@@ -87,6 +87,27 @@ impl Sshd {
         );
     }
 
+    /// Where each user's own folder is no place for keys: all may log in with the client's.
+    pub fn allow_everybody(&self, folder: &Path) {
+        for name in ["", "authorized_keys"] {
+            let mode = if name.is_empty() { 0o755 } else { 0o644 };
+            std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        std::fs::set_permissions(folder.parent().unwrap(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Ends the login that the client keeps for a minute.
+    pub fn log_out(&self, hut: &Hut, url: &str) {
+        let user = url.trim_start_matches("ssh://").split('@').next().unwrap();
+        let mut command = Command::new("ssh");
+        let typed = self.command(hut, &[]);
+        command.env_clear().envs(typed.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let path = format!("ControlPath={}/.cache/mainstay/ssh/%C", self.folder.display());
+        command.args(["-O", "exit", "-o", &path, "-l", user, "-p", &self.address.port().to_string()]);
+        command.arg(self.address.ip().to_string()).stderr(Stdio::null());
+        assert!(command.status().unwrap().success());
+    }
+
     /// Starts the server and waits until it listens.
     pub fn start(&mut self) {
         // Where its package has never been started by an init system.
@@ -96,7 +117,7 @@ impl Sshd {
         command.args(["-D", "-e", "-f"]).arg(self.folder.join("sshd_config"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.server = Some(command.spawn().unwrap());
-        until("sshd", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        until("sshd", || TcpStream::connect(self.address).is_ok());
     }
 
     /// Ends the server with all its sessions, as a machine that loses its network does.
@@ -112,12 +133,21 @@ impl Sshd {
     }
 
     pub fn url(&self) -> String {
-        format!("ssh://root@127.0.0.1:{}", self.port)
+        self.url_of("root")
+    }
+
+    pub fn url_of(&self, user: &str) -> String {
+        format!("ssh://{user}@{}", self.address)
     }
 
     /// The program on our machine, which knows nothing of the other one's folders.
     pub fn command(&self, hut: &Hut, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstay"));
+        self.command_of(hut, Path::new(env!("CARGO_BIN_EXE_mainstay")), words)
+    }
+
+    /// The same with a copy of the program.
+    pub fn command_of(&self, hut: &Hut, program: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(words).env_clear().current_dir(hut.project());
         let path = std::env::var("PATH").unwrap();
         command.env("PATH", format!("{}/bin:{path}", self.folder.display())).env("TZ", "UTC");
