@@ -15,11 +15,14 @@ use crate::exit::{Exit, Failure};
 use model::ContentDigest;
 use server::api::status::Version;
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+
+/// As much as a pipe holds.
+const CHUNK: usize = 64 << 10;
 
 /// What the far side says when its user may not use the daemon.
 const NOT_ALLOWED: &str = "MS0310";
@@ -128,14 +131,28 @@ fn pass(socket: UnixStream) -> io::Result<()> {
     let to = socket.try_clone()?;
     std::thread::spawn(move || {
         // Whichever way it ended, nobody will say more: the daemon learns it, and so does the other direction.
-        let _ = io::copy(&mut input, &mut &to);
+        let _ = copy(&mut input, &mut &to);
         let _ = to.shutdown(Shutdown::Both);
     });
-    match io::copy(&mut &socket, &mut output) {
+    match copy(&mut &socket, &mut output) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe && error.kind() != io::ErrorKind::ConnectionReset => {
             Err(error)
         }
         _ => Ok(()),
+    }
+}
+
+// Not `io::copy`: it splices, and a splice that waits for a socket holds the lock of the pipe it goes to, in which sshd
+// would then be stuck with everything else it serves.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&buffer[..count])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

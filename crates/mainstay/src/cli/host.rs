@@ -31,7 +31,7 @@ use model::RemoteHost;
 use std::time::Instant;
 
 /// Says what a machine is.
-const PROBE: Script = Script { doing: "look at the host", text: include_str!("host/probe.sh") };
+const PROBE: Script = Script { doing: "look at the host", text: include_str!("host/probe.sh"), is_long: false };
 
 pub async fn run(args: &Host, cx: &Context) -> Result<Exit, Failure> {
     match &args.what {

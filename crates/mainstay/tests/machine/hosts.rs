@@ -69,9 +69,13 @@ impl Machine {
 
     /// A file over there.
     fn path(&self, path: &str) -> PathBuf {
-        // Through one of its processes whose root it is.
-        let sshd = crate::processes::children(self.init)[0];
-        Path::new(&format!("/proc/{sshd}/root")).join(path.trim_start_matches('/'))
+        let process = self.some_process().expect("its sshd runs");
+        Path::new(&format!("/proc/{process}/root")).join(path.trim_start_matches('/'))
+    }
+
+    /// One of its processes whose root it is.
+    fn some_process(&self) -> Option<i32> {
+        crate::processes::children(self.init).first().copied()
     }
 
     fn inode(&self, path: &str) -> Option<u64> {
@@ -80,9 +84,9 @@ impl Machine {
 
     /// A command over there, without ssh.
     fn inside(&self, words: &[&str]) -> Command {
-        let sshd = crate::processes::children(self.init)[0].to_string();
+        let process = self.some_process().expect("its sshd runs").to_string();
         let mut command = Command::new("nsenter");
-        command.args(["--target", &sshd, "--all", "--root", "--wd=/", "--"]).args(words);
+        command.args(["--target", &process, "--all", "--root", "--wd=/", "--"]).args(words);
         command
     }
 
@@ -125,7 +129,8 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.path("/var/lib/mainstay/daemon.log")).unwrap_or_default();
+            let log = self.some_process().map(|_| self.path("/var/lib/mainstay/daemon.log"));
+            let log = log.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
             println!("daemon.log over there:\n{log}");
         } else {
             // What it has in the kernel beside its own namespaces.

@@ -35,6 +35,7 @@ impl Sshd {
     /// Keys and settings; nothing runs yet.
     pub fn in_folder(folder: &Path, address: SocketAddr, variables: &[(&str, String)]) -> Self {
         std::fs::create_dir(folder).unwrap();
+        std::fs::create_dir(folder.parent().unwrap().join("r")).unwrap();
         let sshd = Self { folder: folder.to_owned(), address, server: None };
         for name in ["host", "user", "stranger"] {
             sshd.keygen(name);
@@ -72,7 +73,11 @@ impl Sshd {
     /// Has the client expect this key of the server.
     pub fn trust(&self, name: &str) {
         let key = std::fs::read_to_string(self.folder.join(name).with_extension("pub")).unwrap();
-        self.write("known_hosts", &format!("[{}]:{} {key}", self.address.ip(), self.address.port()));
+        let name = match (self.address.ip(), self.address.port()) {
+            (ip, 22) => ip.to_string(),
+            (ip, port) => format!("[{ip}]:{port}"),
+        };
+        self.write("known_hosts", &format!("{name} {key}"));
     }
 
     /// Has the client show this key.
@@ -102,7 +107,7 @@ impl Sshd {
         let mut command = Command::new("ssh");
         let typed = self.command(hut, &[]);
         command.env_clear().envs(typed.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let path = format!("ControlPath={}/.cache/mainstay/ssh/%C", self.folder.display());
+        let path = format!("ControlPath={}/mainstay-ssh/%C", self.run_folder().display());
         command.args(["-O", "exit", "-o", &path, "-l", user, "-p", &self.address.port().to_string()]);
         command.arg(self.address.ip().to_string()).stderr(Stdio::null());
         assert!(command.status().unwrap().success());
@@ -132,6 +137,10 @@ impl Sshd {
         server.wait().unwrap();
     }
 
+    fn run_folder(&self) -> PathBuf {
+        self.folder.parent().unwrap().join("r")
+    }
+
     pub fn url(&self) -> String {
         self.url_of("root")
     }
@@ -152,6 +161,8 @@ impl Sshd {
         let path = std::env::var("PATH").unwrap();
         command.env("PATH", format!("{}/bin:{path}", self.folder.display())).env("TZ", "UTC");
         command.env("HOME", &self.folder).env("MAINSTAY_HOST", self.url());
+        // A short path: ssh keeps a socket there.
+        command.env("XDG_RUNTIME_DIR", self.run_folder());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -11,8 +11,11 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-/// Packages of a slow mirror take minutes; what takes longer has stopped.
+/// What takes longer has stopped; packages of a slow mirror, and the program on a slow line, take minutes.
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
+
+/// The same of scripts that only look, or put one thing right.
+const SHORT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was said before the end is in the pipe already.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -39,39 +42,42 @@ pub struct Script {
     pub doing: &'static str,
     /// Its text.
     pub text: &'static str,
+    /// Whether it may take minutes.
+    pub is_long: bool,
 }
 
 impl Far {
     /// Runs a script as the user who logs in; what it prints.
     pub async fn run(&self, script: Script, arguments: &[&str]) -> Result<String, Failure> {
-        self.feed(script.doing, &shell(arguments), script.text.as_bytes()).await
+        self.feed(script.doing, &shell(arguments), script.text.as_bytes(), script.is_long).await
     }
 
     /// Runs a script as root; what it prints.
     pub async fn run_as_root(&self, script: Script, arguments: &[&str]) -> Result<String, Failure> {
-        self.feed(script.doing, &self.as_root(&shell(arguments)), script.text.as_bytes()).await
+        self.feed(script.doing, &self.as_root(&shell(arguments)), script.text.as_bytes(), script.is_long).await
     }
 
     /// Runs a command as the user who logs in; what it prints.
     pub async fn call(&self, doing: &'static str, words: &[&str]) -> Result<String, Failure> {
-        self.feed(doing, &quoted(words.iter().copied()), &[]).await
+        self.feed(doing, &quoted(words.iter().copied()), &[], false).await
     }
 
     /// Runs a command as root; what it prints.
     pub async fn call_as_root(&self, doing: &'static str, words: &[&str]) -> Result<String, Failure> {
-        self.feed(doing, &self.as_root(&quoted(words.iter().copied())), &[]).await
+        self.feed(doing, &self.as_root(&quoted(words.iter().copied())), &[], false).await
     }
 
     /// Runs a command as root with these bytes as its input.
     pub async fn send_as_root(&self, doing: &'static str, words: &[&str], bytes: &[u8]) -> Result<(), Failure> {
-        self.feed(doing, &self.as_root(&quoted(words.iter().copied())), bytes).await.map(drop)
+        self.feed(doing, &self.as_root(&quoted(words.iter().copied())), bytes, true).await.map(drop)
     }
 
     fn as_root(&self, line: &str) -> String {
         if self.sudo { format!("sudo -n {line}") } else { line.to_owned() }
     }
 
-    async fn feed(&self, doing: &'static str, line: &str, input: &[u8]) -> Result<String, Failure> {
+    async fn feed(&self, doing: &'static str, line: &str, input: &[u8], is_long: bool) -> Result<String, Failure> {
+        let patience = if is_long { PATIENCE } else { SHORT_PATIENCE };
         let host = self.ssh.host();
         let error = |trouble, said| Failure::from(Error { host: host.clone(), trouble, said });
         let mut command = self.ssh.command(line);
@@ -88,9 +94,9 @@ impl Far {
             let err = tokio::time::timeout(LAST_WORDS, complaints).await;
             Ok((status, out, err.ok().and_then(Result::ok).unwrap_or_default()))
         };
-        let fed: Result<std::io::Result<_>, _> = tokio::time::timeout(PATIENCE, fed).await;
+        let fed: Result<std::io::Result<_>, _> = tokio::time::timeout(patience, fed).await;
         let (status, out, err) = match fed {
-            Err(_) => return Err(error(Trouble::Silent(PATIENCE.as_secs()), Vec::new())),
+            Err(_) => return Err(error(Trouble::Silent(patience.as_secs()), Vec::new())),
             Ok(Err(why)) => return Err(error(Trouble::NoClient, vec![why.to_string()])),
             Ok(Ok(ended)) => ended,
         };

@@ -13,9 +13,9 @@ use serde::Serialize;
 use server::api::status::Version;
 use std::time::Instant;
 
-const PACKAGES: Script = Script { doing: "install packages", text: include_str!("packages.sh") };
-const GROUP: Script = Script { doing: "make the group", text: include_str!("group.sh") };
-const FOLDERS: Script = Script { doing: "make the folders", text: include_str!("folders.sh") };
+const PACKAGES: Script = Script { doing: "install packages", text: include_str!("packages.sh"), is_long: true };
+const GROUP: Script = Script { doing: "make the group", text: include_str!("group.sh"), is_long: false };
+const FOLDERS: Script = Script { doing: "make the folders", text: include_str!("folders.sh"), is_long: false };
 
 /// A host that is not fit.
 const UNFIT: &str = "MS0313";

@@ -43,12 +43,17 @@ holder() {
   esac
 }
 
+# Whether a table that is not ours sees what comes in.
+others_input() {
+  awk '$1 == "table" { ours = $3 ~ /^mainstay/ } /hook input/ && !ours { found = 1 } END { exit !found }'
+}
+
 firewall() {
   if has ufw && as_root ufw status 2>/dev/null | grep -q '^Status: active'; then
     echo ufw
   elif has firewall-cmd && as_root firewall-cmd --state >/dev/null 2>&1; then
     echo firewalld
-  elif has nft && as_root nft list ruleset 2>/dev/null | grep -q 'hook input'; then
+  elif has nft && as_root nft list chains 2>/dev/null | others_input; then
     echo nftables
   elif has iptables && as_root iptables -S INPUT 2>/dev/null | grep -qv '^-P INPUT ACCEPT$'; then
     echo iptables

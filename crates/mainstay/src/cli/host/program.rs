@@ -14,9 +14,9 @@ use std::time::Duration;
 /// Where it lies on every host.
 pub const PROGRAM: &str = "/usr/local/bin/mainstay";
 
-const STAGE: Script = Script { doing: "make room for the program", text: include_str!("stage.sh") };
-const INSTALL: Script = Script { doing: "install the program", text: include_str!("install.sh") };
-const BACK: Script = Script { doing: "put the earlier program back", text: include_str!("back.sh") };
+const STAGE: Script = Script { doing: "make room for the program", text: include_str!("stage.sh"), is_long: false };
+const INSTALL: Script = Script { doing: "install the program", text: include_str!("install.sh"), is_long: false };
+const BACK: Script = Script { doing: "put the earlier program back", text: include_str!("back.sh"), is_long: false };
 
 /// BLAKE3 of our own program.
 pub fn ours() -> Result<String, Failure> {

@@ -3,6 +3,7 @@
 # kept in memory, no systemd. Runs as process 1 of namespaces of its own; sshd is what it offers.
 set -eu
 root=$1/root
+exec 3>>"$1/log"
 mkdir -p "$1/memory" "$root"
 mount -t tmpfs memory "$1/memory"
 mkdir "$1/memory/upper" "$1/memory/work"
@@ -11,14 +12,23 @@ mount -t proc proc "$root/proc"
 mount -t sysfs sysfs "$root/sys"
 mount --rbind /sys/fs/cgroup "$root/sys/fs/cgroup"
 mount --rbind /dev "$root/dev"
+# An overlay's changes cannot lie on an overlay.
+mount -t tmpfs lib "$root/var/lib"
 mount -t tmpfs run "$root/run"
 mkdir "$root/run/sshd"
-rm -rf "$root"/usr/local/bin/mainstay* "$root/var/lib/mainstay" "$root/etc/systemd/system/mainstay.service"
-chroot "$root" sh -c '! getent group mainstay >/dev/null || groupdel mainstay'
+rm -rf "$root"/usr/local/bin/mainstay* "$root/etc/systemd/system/mainstay.service"
+cd "$root"
+mkdir before
+pivot_root . before
+umount -l /before
+rmdir /before
+! getent group mainstay >/dev/null || groupdel mainstay
 # With a password that nothing matches: without PAM, sshd keeps out whose account is locked.
-chroot "$root" useradd --create-home --shell /bin/sh --password '*' visitor
+useradd --create-home --shell /bin/sh --password '*' visitor
 hostname far
 ip link set lo up
-chroot "$root" /usr/sbin/sshd -D -e -f "$1/sshd_config" 2>"$1/log" &
+# The cable is plugged in from outside.
+until ip -o -4 addr show dev eth0 2>/dev/null | grep -q inet; do sleep 0.05; done
+/usr/sbin/sshd -D -e -f "$1/sshd_config" 2>&3 &
 # Orphans are this process's to bury, which waiting does.
 wait
