@@ -35,6 +35,6 @@ pub mod variables;
 pub use carried::BuildContext;
 pub use declaration::{Build, Declared, from_canonical, to_canonical};
 pub use files::{FileError, Files, MemoryFiles};
-pub use load::{Input, Loaded, load};
+pub use load::{Hosts, Input, Loaded, hosts, load};
 pub use policy::Invocation;
 pub use resolved::{Because, Chosen, Resolved};

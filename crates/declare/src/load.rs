@@ -3,6 +3,10 @@
 //! syntax → compose (variables, shapes, long forms, include, extends, merge) → values → profiles → keys → what follows from
 //! what is written → what must fit together → resolve → what is carried along → assemble → consistency → advice.
 
+mod host;
+
+pub use host::{Hosts, hosts};
+
 use crate::assemble::Title;
 use crate::compose::{Beside, Source};
 use crate::declaration::{Build, Declared};

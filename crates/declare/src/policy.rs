@@ -9,6 +9,7 @@ use crate::keys::policy::OVERLAID;
 use crate::merge;
 use crate::resolved::{Because, Chosen};
 use crate::syntax::{Entry, Map, Node, Value};
+use model::RemoteHost;
 use model::policy::EngineKind;
 use model::span::{Span, Spanned};
 use std::collections::{BTreeMap, BTreeSet};
@@ -279,6 +280,10 @@ impl PolicyReader<'_> {
         let engine = map
             .get("engine")
             .and_then(|node| Some(Spanned::new(self.read.parse(codes::VALUE, node, "engine")?, node.span)));
+        // Read before everything else, by `load::hosts`; here a mistake is shown with all the others.
+        if let Some(node) = map.get("host").filter(|node| !node.is_null()) {
+            self.read.parse::<RemoteHost>(codes::VALUE, node, "host");
+        }
         let replicas = self.by_service(map, "replicas", |reader, node| {
             reader.read.number(node, "replicas", 0, crate::assemble::MAX_REPLICAS).map(|n| n as u32)
         });

@@ -4,10 +4,13 @@
 //! through [`Ui`].
 
 pub mod args;
+pub mod host;
+pub mod service;
 pub mod settings;
 
 mod completions;
 mod config;
+mod connect;
 mod down;
 pub mod engine;
 mod events;
@@ -18,10 +21,10 @@ mod health;
 mod init;
 mod logs;
 mod order;
+mod place;
 mod plan;
 mod releases;
 mod serve;
-mod service;
 mod status;
 mod up;
 mod validate;
@@ -55,10 +58,13 @@ pub struct Context {
 }
 
 impl Context {
-    /// The context of these settings.
-    pub fn new(ui: Ui, settings: Settings) -> Self {
-        let client = Client::new(settings.socket.value.clone());
-        Self { ui, settings, client, interrupt: Interrupt::default() }
+    /// The context of a command with these settings.
+    pub fn new(ui: Ui, settings: Settings, command: &Command) -> Result<Self, Failure> {
+        let client = match place::matters_to(command) {
+            true => Client::at(place::resolve(&settings, &ui)?),
+            false => Client::new(settings.socket.value.clone()),
+        };
+        Ok(Self { ui, settings, client, interrupt: Interrupt::default() })
     }
 
     /// The daemon.
@@ -179,6 +185,8 @@ pub async fn run(command: Command, cx: &Context) -> Result<Exit, Failure> {
         Command::Releases(args) => releases::run(&args, cx).await,
         Command::Explain(args) => explain::run(&args, cx).await,
         Command::Service(args) => service::run(&args, cx).await,
+        Command::Host(args) => host::run(&args, cx).await,
+        Command::Connect(args) => connect::run(&args, cx).await,
         Command::Completions(args) => completions::run(&args, cx),
         Command::Version => version::run(cx).await,
         Command::Serve(_) | Command::Edge(_) => unreachable!("main runs the processes itself"),

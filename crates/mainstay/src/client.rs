@@ -1,24 +1,29 @@
-//! The daemon as seen from the command line: HTTP over its unix socket.
+//! The daemon as seen from the command line: HTTP over its unix socket, which may be another machine's.
 //!
 //! Owns connections, requests and what their answers mean; a connection is kept for the next request. Never starts
 //! the daemon ([`crate::daemon`]) and never prints. Start with [`Client`].
 
 pub mod frames;
+pub mod greeting;
+pub mod ssh;
 pub mod stream;
 
 use bytes::Bytes;
+use greeting::Greeting;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use model::StackId;
+use model::{RemoteHost, StackId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use server::api::ApiError;
+use ssh::{Ask, Ssh};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
@@ -73,6 +78,9 @@ pub enum Error {
     /// The daemon says no.
     #[error(transparent)]
     Refused(#[from] ApiError),
+    /// The machine it runs on cannot be used.
+    #[error(transparent)]
+    Host(#[from] Box<ssh::Error>),
 }
 
 impl Error {
@@ -84,6 +92,7 @@ impl Error {
             Self::Broken { .. } => Some("see `mainstay status` for what was done, then try again".into()),
             Self::Answer { .. } => Some("compare the versions of command and daemon with `mainstay version`".into()),
             Self::Refused(refused) => refused.help.clone(),
+            Self::Host(error) => error.help(),
         }
     }
 
@@ -95,6 +104,7 @@ impl Error {
             Self::Broken { .. } => "MS0093",
             Self::Answer { .. } => "MS0094",
             Self::Refused(refused) => &refused.code,
+            Self::Host(error) => error.code(),
         }
     }
 
@@ -103,22 +113,66 @@ impl Error {
         match self {
             Self::NoDaemon { .. } | Self::Broken { .. } => true,
             Self::Refused(refused) => refused.status == 503,
+            Self::Host(error) => error.is_absence(),
             Self::Denied { .. } | Self::Answer { .. } => false,
         }
     }
+
+    /// Whether the way to it is fine, and it only does not run.
+    pub fn finds_no_daemon(&self) -> bool {
+        match self {
+            Self::NoDaemon { .. } => true,
+            Self::Host(error) => error.finds_no_daemon(),
+            _ => false,
+        }
+    }
+}
+
+/// Where a daemon is.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// On this machine, at this socket.
+    Local(PathBuf),
+    /// On another one.
+    Remote(Ssh),
 }
 
 /// A connection to one daemon.
 #[derive(Debug)]
 pub struct Client {
-    socket: PathBuf,
+    place: Place,
     idle: Mutex<Option<SendRequest<Body>>>,
 }
 
 impl Client {
     /// A client of the daemon at this socket; connects when it is first used.
     pub fn new(socket: PathBuf) -> Self {
-        Self { socket, idle: Mutex::new(None) }
+        Self::at(Place::Local(socket))
+    }
+
+    /// A client of the daemon at this place; connects when it is first used.
+    pub fn at(place: Place) -> Self {
+        Self { place, idle: Mutex::new(None) }
+    }
+
+    /// The other machine the daemon is on; none when it is on ours.
+    pub fn host(&self) -> Option<&RemoteHost> {
+        match &self.place {
+            Place::Local(_) => None,
+            Place::Remote(ssh) => Some(ssh.host()),
+        }
+    }
+
+    /// Connects to the daemon of the other machine, after it did there what is asked, and keeps the connection.
+    pub async fn greet(&self, ssh: &Ssh, ask: Ask) -> Result<Greeting, Error> {
+        let (greeting, tunnel) = ssh.open(ask).await.map_err(Box::new)?;
+        *self.idle.lock().await = Some(handshake(tunnel).await?);
+        Ok(greeting)
+    }
+
+    /// Where the daemon is.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// `GET path`.
@@ -265,17 +319,28 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<SendRequest<Body>, Error> {
-        let socket = || self.socket.clone();
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| match source.kind() {
+        let path = match &self.place {
+            Place::Local(path) => path,
+            Place::Remote(ssh) => {
+                let (_, tunnel) = ssh.open(Ask::Connect).await.map_err(Box::new)?;
+                return handshake(tunnel).await;
+            }
+        };
+        let socket = || path.clone();
+        let stream = UnixStream::connect(path).await.map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => Error::Denied { socket: socket(), source },
             _ => Error::NoDaemon { socket: socket(), source },
         })?;
-        let handshake = http1::handshake(TokioIo::new(stream)).await;
-        let (sender, connection) = handshake.map_err(|error| broken("connect", error))?;
-        // Its end shows at the request under way, which fails with the reason.
-        tokio::spawn(connection.with_upgrades());
-        Ok(sender)
+        handshake(stream).await
     }
+}
+
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<SendRequest<Body>, Error> {
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(|error| broken("connect", error))?;
+    // Its end shows at the request under way, which fails with the reason.
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender)
 }
 
 /// The path of something of a stack.

@@ -3,11 +3,15 @@
 //! Owns the way from "nobody answers" to "it answers" and back: the new daemon leaves this terminal's session, writes its
 //! log into the state folder, and outlives us. What runs is touched by neither.
 
+use crate::cli::service;
 use crate::cli::settings::{Origin, Places, SOCKET, Settings};
-use crate::client::{self, Client};
+use crate::client::greeting::Started;
+use crate::client::ssh::{Ask, Ssh};
+use crate::client::{self, Client, Place};
 use crate::exit::Failure;
 use crate::ui::Ui;
 use crate::ui::paint::Tone;
+use model::RemoteHost;
 use server::api::status::Version;
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -26,54 +30,133 @@ const LONG: u64 = 16 << 20;
 /// A start with a large state file takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Makes sure that a daemon answers.
+/// A daemon that was started.
+#[derive(Debug)]
+pub struct Running {
+    /// What it says of itself.
+    pub version: Version,
+    /// `systemd`, or `process` where there is none.
+    pub by: String,
+}
+
+/// Makes sure that a daemon answers, here or on the other machine.
 pub async fn ensure(client: &Client, settings: &Settings, ui: &Ui) -> Result<Version, Failure> {
-    let asked = Instant::now();
-    loop {
-        match client.get("/v1/version").await {
-            Ok(version) => {
-                compare(&version, ui);
-                return Ok(version);
-            }
-            Err(client::Error::NoDaemon { .. }) => break,
-            // A daemon that is just ending takes connections and answers none.
-            Err(error) if error.is_absence() && asked.elapsed() < PATIENCE => {}
-            Err(error) => return Err(error.into()),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    if let Place::Remote(ssh) = client.place() {
+        return far(client, ssh, Ask::Start, ui).await;
     }
-    let run = run_folder(settings)?;
-    let state = &settings.places.state.value;
-    let log = state.join("daemon.log");
-    turn(&log);
-    let log = Log { before: std::fs::metadata(&log).map_or(0, |metadata| metadata.len()), path: log };
-    let mut child = spawn(&settings.places, &run, &log.path)?;
-    let begun = Instant::now();
-    loop {
-        match client.get::<Version>("/v1/version").await {
-            Ok(version) => {
-                ui.note(format!("started the daemon (process {}), state in {}", version.pid, state.display()));
-                return Ok(version);
-            }
-            Err(error) if begun.elapsed() > PATIENCE => return Err(never_answered(&error, &log)),
-            Err(_) => {}
+    match answering(client).await? {
+        Some(version) => {
+            compare(&version, None, ui);
+            Ok(version)
         }
-        if let Ok(Some(status)) = child.try_wait() {
-            // Two commands may have started one at the same time: the other's daemon is as good.
-            if let Ok(version) = client.get::<Version>("/v1/version").await {
-                return Ok(version);
-            }
-            return Err(ended(&status.to_string(), &log));
+        None => {
+            let running = running(client, settings).await?;
+            let version = running.version;
+            ui.note(format!("started the daemon (process {}), state in {}", version.pid, version.state));
+            Ok(version)
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 /// Makes sure that a daemon answers where one has worked before: an order for what runs does not fail because the daemon
 /// was killed. Where none ever was, nothing is started, and the order says that nobody answers.
 pub async fn revive(client: &Client, settings: &Settings, ui: &Ui) -> Result<(), Failure> {
-    let has_worked = settings.places.state.value.join("state.db").exists();
-    if has_worked { ensure(client, settings, ui).await.map(drop) } else { Ok(()) }
+    match client.place() {
+        Place::Remote(ssh) => far(client, ssh, Ask::Revive, ui).await.map(drop),
+        Place::Local(_) if has_worked(settings) => ensure(client, settings, ui).await.map(drop),
+        Place::Local(_) => Ok(()),
+    }
+}
+
+/// Whether a daemon has worked here before.
+pub fn has_worked(settings: &Settings) -> bool {
+    settings.places.state.value.join("state.db").exists()
+}
+
+async fn far(client: &Client, ssh: &Ssh, ask: Ask, ui: &Ui) -> Result<Version, Failure> {
+    if let Some(Started { pid, state, .. }) = client.greet(ssh, ask).await?.started {
+        ui.note(format!("started the daemon on {} (process {pid}), state in {state}", ssh.host()));
+    }
+    let version = client.get("/v1/version").await?;
+    compare(&version, client.host(), ui);
+    Ok(version)
+}
+
+/// The daemon that answers; none when nobody listens.
+async fn answering(client: &Client) -> Result<Option<Version>, Failure> {
+    let asked = Instant::now();
+    loop {
+        match client.get("/v1/version").await {
+            Ok(version) => return Ok(Some(version)),
+            Err(client::Error::NoDaemon { .. }) => return Ok(None),
+            // A daemon that is just ending takes connections and answers none.
+            Err(error) if error.is_absence() && asked.elapsed() < PATIENCE => {}
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Starts a daemon on this machine: by its unit where there is one, else as a process of its own.
+pub async fn running(client: &Client, settings: &Settings) -> Result<Running, Failure> {
+    if by_unit(settings) {
+        service::systemctl("start")?;
+        return Ok(Running { version: answered(client).await?, by: "systemd".to_owned() });
+    }
+    spawned(client, settings, false).await
+}
+
+/// Puts this program in the place of the daemon that runs; what runs goes on.
+pub async fn replace(client: &Client, settings: &Settings) -> Result<Running, Failure> {
+    if !by_unit(settings) {
+        return spawned(client, settings, true).await;
+    }
+    let old = answering(client).await?.map(|version| version.pid);
+    service::systemctl("restart")?;
+    let begun = Instant::now();
+    loop {
+        match client.get::<Version>("/v1/version").await {
+            Ok(version) if Some(version.pid) != old => return Ok(Running { version, by: "systemd".to_owned() }),
+            _ if begun.elapsed() > PATIENCE => return Err(service::never_answered(PATIENCE)),
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+// The unit's daemon is the machine's; another socket's is somebody else's.
+fn by_unit(settings: &Settings) -> bool {
+    settings.socket.value.parent() == Some(Path::new(service::RUN)) && service::is_installed()
+}
+
+async fn spawned(client: &Client, settings: &Settings, replaces: bool) -> Result<Running, Failure> {
+    let run = run_folder(settings)?;
+    let state = &settings.places.state.value;
+    let log = state.join("daemon.log");
+    turn(&log);
+    let log = Log { before: std::fs::metadata(&log).map_or(0, |metadata| metadata.len()), path: log };
+    let mut child = spawn(&settings.places, &run, &log.path, replaces)?;
+    let pid = child.id();
+    let is_meant = |version: &Version| !replaces || version.pid == pid;
+    let running = |version| Running { version, by: "process".to_owned() };
+    let begun = Instant::now();
+    loop {
+        match client.get::<Version>("/v1/version").await {
+            Ok(version) if is_meant(&version) => return Ok(running(version)),
+            Err(error) if begun.elapsed() > PATIENCE => return Err(never_answered(&error.to_string(), &log)),
+            Ok(_) if begun.elapsed() > PATIENCE => return Err(never_answered("the earlier one still does", &log)),
+            Ok(_) | Err(_) => {}
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            // Two commands may have started one at the same time: the other's daemon is as good.
+            if let Ok(version) = client.get::<Version>("/v1/version").await
+                && !replaces
+            {
+                return Ok(running(version));
+            }
+            return Err(ended(&status.to_string(), &log));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Ends the daemon that answers, and waits until its process has gone; none when there was none.
@@ -117,16 +200,21 @@ fn is_alive(pid: u32) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
-fn compare(daemon: &Version, ui: &Ui) {
+fn compare(daemon: &Version, host: Option<&RemoteHost>, ui: &Ui) {
     let ours = env!("CARGO_PKG_VERSION");
-    if daemon.version != ours {
-        ui.warn(format!("the daemon has version {}, this command {ours}", daemon.version));
-        ui.say(&format!(
-            "  {} have the daemon run this program with {}, or restart its unit; what runs goes on",
-            ui.err.tone(Tone::Accent, "help:"),
-            ui.err.commands("`mainstay serve --replace`")
-        ));
+    if daemon.version == ours {
+        return;
     }
+    let cure = match host {
+        None => "`mainstay serve --replace`, or restart its unit".to_owned(),
+        Some(host) => format!("`mainstay host upgrade {}`", host.machine()),
+    };
+    ui.warn(format!("the daemon has version {}, this command {ours}", daemon.version));
+    ui.say(&format!(
+        "  {} have the daemon run this program with {}; what runs goes on",
+        ui.err.tone(Tone::Accent, "help:"),
+        ui.err.commands(&cure)
+    ));
 }
 
 // What a daemon writes of itself is little; what many wrote, one after the other, is not kept for ever.
@@ -147,7 +235,7 @@ fn run_folder(settings: &Settings) -> Result<PathBuf, Failure> {
     })
 }
 
-fn spawn(places: &Places, run: &Path, log: &Path) -> Result<Child, Failure> {
+fn spawn(places: &Places, run: &Path, log: &Path, replaces: bool) -> Result<Child, Failure> {
     let could_not = |what: String, error: std::io::Error| {
         Failure::failed(what).because(error).help("check `MAINSTAY_STATE`, or run the command as root")
     };
@@ -170,6 +258,9 @@ fn spawn(places: &Places, run: &Path, log: &Path) -> Result<Child, Failure> {
     let program = if program.exists() { program } else { OURSELVES.into() };
     let mut command = Command::new(&program);
     command.arg("serve").arg("--background").arg("--run").arg(run).arg("--state").arg(state);
+    if replaces {
+        command.arg("--replace");
+    }
     if places.http_port.origin != Origin::Default {
         command.arg("--http-port").arg(places.http_port.value.to_string());
     }
@@ -183,7 +274,7 @@ struct Log {
     before: u64,
 }
 
-fn never_answered(error: &client::Error, log: &Log) -> Failure {
+fn never_answered(error: &str, log: &Log) -> Failure {
     let failure = Failure::failed(format!("the daemon was started and did not answer within {} s", PATIENCE.as_secs()));
     with_log(failure.because(error), log)
 }

@@ -12,10 +12,11 @@ use crate::ui::Ui;
 use declare::provenance;
 use declare::{Because, BuildContext, Declared, Input, Invocation, Resolved};
 use disk::Disk;
-use model::StackId;
 use model::diagnostic::{Diagnostic, Severity};
 use model::project::Project;
 use model::span::Sources;
+use model::{RemoteHost, StackId};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -111,6 +112,27 @@ pub fn compose(settings: &Settings, ui: &Ui) -> Result<serde_json::Value, Failur
             .checked(ui, false)
             .expect_err("a project that cannot be shown has an error")
     })
+}
+
+/// The machine that mainstay.yaml names for the environment; none for the one we are on.
+pub fn host(settings: &Settings, ui: &Ui) -> Result<Option<RemoteHost>, Failure> {
+    let (_, hosts) = read(settings, declare::hosts)?;
+    let declare::Hosts { chosen, diagnostics, sources, names_any, .. } = hosts;
+    if !diagnostics.iter().any(Diagnostic::is_error) {
+        return Ok(chosen.map(|host| host.value));
+    }
+    // Of a file that names no other machine everything else may be wrong: what runs here is still found.
+    if !names_any && !sources.iter().any(|(_, source)| source.text.contains("ssh://")) {
+        return Ok(None);
+    }
+    report::show(ui, &diagnostics, &sources, false);
+    Err(Failure::usage("the project's files do not tell which machine it lives on")
+        .help("mend them, or name the machine with `--host` (`--host local` for this one)"))
+}
+
+/// The machines that mainstay.yaml names, by environment; none where it cannot be read.
+pub fn hosts(settings: &Settings) -> BTreeMap<String, RemoteHost> {
+    read(settings, declare::hosts).map_or_else(|_| BTreeMap::new(), |(_, hosts)| hosts.declared)
 }
 
 /// Reads the project's files.

@@ -2,7 +2,8 @@
 //!
 //! Owns the meaning of the codes and the one shape in which errors reach people. Never prints: that is [`crate::ui`].
 
-use crate::client;
+use crate::client::{self, ssh};
+use crate::ui::paint::tame;
 use server::api::ApiError;
 use std::process::ExitCode;
 
@@ -111,8 +112,20 @@ impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
         match error {
             client::Error::Refused(refused) => refused.into(),
+            client::Error::Host(error) => (*error).into(),
             other => Self { help: other.help(), code: Some(other.code().to_owned()), ..Self::of(&other) },
         }
+    }
+}
+
+impl From<ssh::Error> for Failure {
+    fn from(error: ssh::Error) -> Self {
+        let (code, help, message) = (error.code().to_owned(), error.help(), error.to_string());
+        let mut causes = error.said;
+        if let ssh::Trouble::Refused(refused) = error.trouble {
+            causes = refused.causes.iter().map(|cause| tame(cause, false)).collect();
+        }
+        Self { code: Some(code).filter(|code| !code.is_empty()), causes, help, ..Self::failed(message) }
     }
 }
 

@@ -19,6 +19,10 @@ use tokio::time::Instant;
 /// A daemon that is restarted by systemd is back within a few seconds; a reboot is no restart.
 const ABSENCE: Duration = Duration::from_secs(30);
 
+/// Between two tries to reach the daemon again, twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LAST_PAUSE: Duration = Duration::from_secs(3);
+
 /// In plain output, how often something that takes long is mentioned.
 const REMINDER: Duration = Duration::from_secs(10);
 
@@ -64,6 +68,7 @@ struct Follower<'a> {
 impl Follower<'_> {
     async fn until_over(&mut self) -> Result<Ending, Failure> {
         let mut gone: Option<Instant> = None;
+        let mut pause = FIRST_PAUSE;
         loop {
             let before = self.seen.len();
             let ended = self.read().await;
@@ -82,15 +87,36 @@ impl Follower<'_> {
                 gone = None;
             }
             let since = *gone.get_or_insert_with(|| {
-                let ui = &self.cx.ui;
-                self.live.above(ui, &format!("  {} the daemon is gone; waiting for it", ui.err.tone(Tone::Warn, "!")));
+                let (ui, what) = (&self.cx.ui, self.what_is_gone());
+                self.live.above(ui, &format!("  {} {what}", ui.err.tone(Tone::Warn, "!")));
+                pause = FIRST_PAUSE;
                 Instant::now()
             });
             if since.elapsed() > ABSENCE {
                 let failure = error.map_or_else(|| Failure::failed("the daemon ended the stream"), Failure::from);
-                return Err(failure.help("start the daemon with `mainstay serve`, then look at `mainstay status`"));
+                return Err(failure.help(self.how_to_look()));
             }
-            self.pause(Duration::from_millis(200)).await;
+            self.pause(pause).await;
+            // A try at our own socket costs nothing, one at another machine is a login.
+            pause = if self.cx.client().host().is_some() { (2 * pause).min(LAST_PAUSE) } else { FIRST_PAUSE };
+        }
+    }
+
+    fn what_is_gone(&self) -> String {
+        match self.cx.client().host() {
+            None => "the daemon is gone; waiting for it".to_owned(),
+            Some(host) => format!("the connection broke; reaching {} again", host.machine()),
+        }
+    }
+
+    fn how_to_look(&self) -> String {
+        match self.cx.client().host() {
+            None => "start the daemon with `mainstay serve`, then look at `mainstay status`".to_owned(),
+            Some(host) => format!(
+                "what was ordered goes on in the daemon; once {} can be reached, look with `mainstay status` and \
+                 `mainstay events -f`",
+                host.machine()
+            ),
         }
     }
 

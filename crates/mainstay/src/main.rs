@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => cli::serve(args, &world),
         Command::Edge(args) => cli::edge(args, &world),
         _ => match Settings::resolve(&cli, &world) {
-            Ok(settings) => command(cli.command, Context::new(ui.clone(), settings)),
+            Ok(settings) => Context::new(ui.clone(), settings, &cli.command).and_then(|cx| command(cli.command, cx)),
             Err(failure) => Err(failure),
         },
     };

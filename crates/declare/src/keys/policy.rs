@@ -174,6 +174,14 @@ pub const KEYS: &[Key] = &[
          `MAINSTAY_ENGINE` win over it.",
     ),
     key(
+        "environments.*.host",
+        Text,
+        Default::Words("the machine the command runs on"),
+        "ssh://deploy@staging.example",
+        "The machine it runs on, reached through ssh: `ssh://user@host`, with `:port` where it is not 22. `mainstay host \
+         prepare` makes it ready; [hosts.md](hosts.md) tells how. `--host` and `MAINSTAY_HOST` win over it.",
+    ),
+    key(
         "environments.*.variables",
         Settings,
         Default::Words("none"),
@@ -400,7 +408,6 @@ const LATER_HELP: &str = "remove it until then";
 pub const LATER: &[Row] = &[
     ("environments.*.branch", Harmless("no pipeline deploys from branches yet")),
     ("environments.*.approval", NotYet(LATER_HELP)),
-    ("environments.*.host", NotYet("run `mainstay` on the host itself")),
     ("routes[].tls", NotYet("put a proxy with certificates in front")),
     ("routes[].headers", NotYet("set the headers in the service")),
     ("routes[].rate_limit", NotYet(LATER_HELP)),

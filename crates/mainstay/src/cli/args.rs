@@ -1,5 +1,6 @@
 //! The command line as typed: names, types and help texts, no logic. What the values mean is in `settings`.
 
+use super::host::args::Host;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -60,6 +61,10 @@ pub struct Global {
     /// The daemon's socket [env: MAINSTAY_SOCKET]
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// The machine whose daemon is meant, `ssh://user@host`, or `local` [env: MAINSTAY_HOST] [default: `host` of the
+    /// environment in mainstay.yaml]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
+    pub host: Option<String>,
     /// Say only what is wrong
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -135,6 +140,8 @@ pub enum Command {
     Serve(Serve),
     /// Have the daemon started by systemd
     Service(Service),
+    /// Make other machines ready to run projects, and look after them
+    Host(Host),
     /// Print completions for a shell
     Completions(Completions),
     /// Show the versions of this program and of the daemon
@@ -142,6 +149,9 @@ pub enum Command {
     /// The data plane; started by the daemon
     #[command(hide = true)]
     Edge(Edge),
+    /// The far side of a connection through ssh; started by other machines' `mainstay`
+    #[command(hide = true)]
+    Connect(Connect),
 }
 
 /// `init`
@@ -448,6 +458,23 @@ pub struct Edge {
     /// The number of the inherited control socket
     #[arg(long, value_name = "FD")]
     pub control_fd: i32,
+}
+
+/// `connect`
+#[derive(Debug, Args)]
+pub struct Connect {
+    /// Start a daemon where none runs
+    #[arg(long, group = "what")]
+    pub start: bool,
+    /// Start a daemon where none runs and one has worked before
+    #[arg(long, group = "what")]
+    pub revive: bool,
+    /// Have the daemon run the installed program; what runs goes on
+    #[arg(long, group = "what")]
+    pub replace: bool,
+    /// Say which program this is, and leave the daemon alone
+    #[arg(long, group = "what")]
+    pub identify: bool,
 }
 
 fn tail(text: &str) -> Result<String, String> {

@@ -33,7 +33,10 @@ pub async fn run(args: &Logs, cx: &Context) -> Result<Exit, Failure> {
             "all".clone_into(&mut tail);
         }
         let since = *gone.get_or_insert_with(|| {
-            cx.ui.note("the daemon is gone; waiting for it");
+            match cx.client().host() {
+                None => cx.ui.note("the daemon is gone; waiting for it"),
+                Some(host) => cx.ui.note(format!("the connection broke; reaching {} again", host.machine())),
+            }
             Instant::now()
         });
         if since.elapsed() > ABSENCE {

@@ -2,7 +2,8 @@
 
 use super::Context;
 use super::args::{Restart, Scale};
-use crate::client::of_stack;
+use crate::client::stream::Messages;
+use crate::client::{Client, of_stack};
 use crate::daemon;
 use crate::exit::{Exit, Failure};
 use crate::follow::{Followed, follow as follow_run};
@@ -11,7 +12,7 @@ use crate::progress::{Ending, words};
 use crate::ui::paint::{Tone, tame};
 use model::StackId;
 use serde::Serialize;
-use server::api::release::{Accepted, Explanation, RestartRequest, ScaleRequest};
+use server::api::release::{Accepted, Explanation, RestartRequest, RunEvent, ScaleRequest};
 use server::api::status::StackStatus;
 
 /// `mainstay restart`
@@ -79,6 +80,22 @@ pub async fn follow(
         report(&ending.outcome, Some(ending.millis), &urls, ending.explanation.as_ref());
     }
     Ok(conclude(cx, stack, accepted, &ending, &urls, what))
+}
+
+/// Waits in silence for the end of a run on another machine's daemon.
+pub async fn finished(client: &Client, stack: &StackId, accepted: &Accepted) -> Result<(), Failure> {
+    let path = of_stack(stack, &format!("/runs/{}", accepted.run));
+    let mut messages = Messages::events(&path, client.open(&path).await?);
+    while let Some(event) = messages.next::<RunEvent>().await? {
+        if let RunEvent::Finished { outcome, .. } = event {
+            return match outcome.as_str() {
+                "done" => Ok(()),
+                outcome => Err(Failure::failed(format!("{stack}: {outcome}"))
+                    .help(format!("see why with `mainstay -p {} -e {} status`", stack.project, stack.environment))),
+            };
+        }
+    }
+    Err(Failure::failed(format!("the daemon ended the stream before {stack} was down")))
 }
 
 // The order was carried out; that its addresses could not be asked for changes nothing about it.

@@ -9,10 +9,13 @@ use crate::exit::{Exit, Failure};
 use crate::ui::paint::Tone;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 const NAME: &str = "mainstay.service";
 const FOLDER: &str = "/etc/systemd/system";
-const RUN: &str = "/run/mainstay";
+
+/// The run folder of the unit's daemon.
+pub const RUN: &str = "/run/mainstay";
 
 pub async fn run(args: &Service, cx: &Context) -> Result<Exit, Failure> {
     match &args.what {
@@ -82,6 +85,22 @@ fn uninstall(cx: &Context) -> Result<Exit, Failure> {
     ));
     cx.ui.next("`mainstay serve` runs the daemon by hand");
     Ok(Exit::Done)
+}
+
+/// Whether systemd runs this machine and has our unit.
+pub fn is_installed() -> bool {
+    needs_systemd().is_ok() && Path::new(FOLDER).join(NAME).exists()
+}
+
+/// Has systemd do this to our unit.
+pub fn systemctl(verb: &str) -> Result<(), Failure> {
+    call("systemctl", &[verb, NAME])
+}
+
+/// Another daemon was to answer.
+pub fn never_answered(patience: Duration) -> Failure {
+    Failure::failed(format!("{NAME} was restarted and no other daemon answered within {} s", patience.as_secs()))
+        .help(format!("read `journalctl -u {NAME}`"))
 }
 
 fn needs_systemd() -> Result<(), Failure> {

@@ -5,7 +5,9 @@
 use super::args::{Cli, Global};
 use super::engine::Docker;
 use crate::exit::Failure;
+use model::RemoteHost;
 use model::policy::EngineKind;
+use model::remote::RemoteHostError;
 use runtime::Environment;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -75,8 +77,23 @@ pub struct Settings {
     pub variables: BTreeMap<String, String>,
     /// The daemon's socket.
     pub socket: Setting<PathBuf>,
+    /// The machine whose daemon is meant; none when nobody said, which leaves it to the project's files.
+    pub host: Option<Setting<Whose>>,
+    /// Where ssh keeps the socket that connections share; none where there is no place for it.
+    pub ssh_folder: Option<PathBuf>,
+    /// Where the user's own settings lie.
+    pub config_folder: Option<PathBuf>,
     /// What the environment says of the daemon's folders.
     pub places: Places,
+}
+
+/// Whose daemon is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// This machine's.
+    Ours,
+    /// Another one's.
+    Theirs(RemoteHost),
 }
 
 /// Where the daemon keeps its things.
@@ -162,11 +179,40 @@ impl Settings {
             profiles: global.profile.clone(),
             env_files: global.env_file.iter().map(here).collect(),
             variables: variables(world.environment),
+            host: host(global, &socket.origin, world)?,
+            ssh_folder: user_folder(world, "XDG_RUNTIME_DIR", "mainstay-ssh")
+                .or_else(|| user_folder(world, "XDG_CACHE_HOME", "mainstay/ssh"))
+                .or_else(|| user_folder(world, "HOME", ".cache/mainstay/ssh")),
+            config_folder: user_folder(world, "XDG_CONFIG_HOME", "mainstay")
+                .or_else(|| user_folder(world, "HOME", ".config/mainstay")),
             directory,
             socket,
             places,
         })
     }
+}
+
+/// A folder below the one that a variable names.
+fn user_folder(world: &World<'_>, variable: &str, below: &str) -> Option<PathBuf> {
+    world.environment.get(variable).map(|folder| Path::new(folder).join(below))
+}
+
+/// The machine that was named; a socket that was named is this machine's.
+fn host(global: &Global, socket: &Origin, world: &World<'_>) -> Result<Option<Setting<Whose>>, Failure> {
+    let (text, origin) = match (&global.host, socket, world.environment.get("MAINSTAY_HOST")) {
+        (Some(typed), ..) => (typed.as_str(), Origin::Flag("host")),
+        (None, Origin::Flag(_), _) => return Ok(Some(Setting::new(Whose::Ours, socket.clone()))),
+        (None, _, Some(text)) => (text, Origin::Variable("MAINSTAY_HOST")),
+        (None, Origin::Variable(_), None) => return Ok(Some(Setting::new(Whose::Ours, socket.clone()))),
+        (None, ..) => return Ok(None),
+    };
+    let whose = match text {
+        "local" => Whose::Ours,
+        _ => Whose::Theirs(text.parse().map_err(|error: RemoteHostError| {
+            Failure::usage(format!("{origin}: {error}")).help("name a machine such as `ssh://deploy@staging.example`")
+        })?),
+    };
+    Ok(Some(Setting::new(whose, origin)))
 }
 
 impl Settings {
@@ -381,6 +427,24 @@ mod tests {
         assert_eq!(of(&[], &variables).value, Some(EngineKind::Process));
         let typed = Setting::new(Some(EngineKind::Docker), Origin::Flag("engine"));
         assert_eq!(of(&["--engine", "docker"], &variables), typed);
+    }
+
+    #[test]
+    fn a_host_that_was_named_wins_and_a_socket_is_this_machines() {
+        let check = |words: &[&str], variables: &[(&str, &str)], want: Option<Option<&str>>| {
+            let whose = resolve(words, variables, &[], 0).host.map(|host| match host.value {
+                Whose::Ours => None,
+                Whose::Theirs(host) => Some(host.to_string()),
+            });
+            assert_eq!(whose.as_ref().map(Option::as_deref), want, "{words:?} {variables:?}");
+        };
+        let (a, b) = ("ssh://a@box", "ssh://b@box");
+        check(&[], &[], None);
+        check(&["--host", a], &[("MAINSTAY_HOST", b), ("MAINSTAY_SOCKET", "/x")], Some(Some(a)));
+        check(&["--host", "local"], &[("MAINSTAY_HOST", b)], Some(None));
+        check(&["--socket", "/x"], &[("MAINSTAY_HOST", b)], Some(None));
+        check(&[], &[("MAINSTAY_HOST", b), ("MAINSTAY_SOCKET", "/x")], Some(Some(b)));
+        check(&[], &[("MAINSTAY_SOCKET", "/x")], Some(None));
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! `mainstay version`: of this program and of the daemon.
 
 use super::Context;
-use crate::client;
 use crate::exit::{Exit, Failure};
 use crate::ui::paint::Tone;
 use serde::Serialize;
@@ -17,7 +16,7 @@ pub async fn run(cx: &Context) -> Result<Exit, Failure> {
     let version = env!("CARGO_PKG_VERSION");
     let daemon = match cx.client().get::<status::Version>("/v1/version").await {
         Ok(daemon) => Some(daemon),
-        Err(client::Error::NoDaemon { .. }) => None,
+        Err(error) if error.finds_no_daemon() => None,
         Err(error) => return Err(error.into()),
     };
     if cx.ui.json {

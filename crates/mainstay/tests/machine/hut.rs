@@ -3,7 +3,7 @@
 use crate::{leftovers, processes};
 use model::ContentDigest;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -329,8 +329,13 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// The body of an answer with status 200, on a connection of its own.
 pub fn get(port: u16) -> Result<String, String> {
+    get_from((Ipv4Addr::LOCALHOST, port).into())
+}
+
+/// The same of another machine.
+pub fn get_from(address: SocketAddr) -> Result<String, String> {
     let text = |error: std::io::Error| error.to_string();
-    let mut socket = TcpStream::connect(("127.0.0.1", port)).map_err(text)?;
+    let mut socket = TcpStream::connect(address).map_err(text)?;
     socket.set_read_timeout(Some(SOON)).map_err(text)?;
     write!(socket, "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").map_err(text)?;
     let mut reader = BufReader::new(socket);

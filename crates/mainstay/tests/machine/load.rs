@@ -1,9 +1,9 @@
 //! Requests all the time, and what became of them.
 
-use crate::hut::{Hut, Web, get, until};
+use crate::hut::{Hut, Web, get_from, until};
 use crate::processes;
 use std::collections::BTreeSet;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -38,12 +38,17 @@ pub struct Outcome {
 
 impl Load {
     pub fn start(port: u16) -> Self {
+        Self::at((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// Asks another machine.
+    pub fn at(address: SocketAddr) -> Self {
         let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Seen::default()));
         let client = |_| {
             let (stop, seen) = (stop.clone(), seen.clone());
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    seen.note(get(port));
+                    seen.note(get_from(address));
                     std::thread::sleep(PAUSE);
                 }
             })

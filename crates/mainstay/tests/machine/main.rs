@@ -1,6 +1,6 @@
 //! The whole program on the real machine, black box: daemon, process engine, edge and replicas, as root.
 //!
-//! Needs root on Linux, nftables and perl; without them the tests fail. Every test has a daemon of its own with its own
+//! Needs root on Linux, nftables, perl, ssh and sshd; without them the tests fail. Every test has a daemon of its own with its own
 //! folders, ports and names in the kernel, so that they may run at the same time; each ends what it started, by process
 //! number, also when it fails.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests touch the machine")]
@@ -9,6 +9,7 @@
 mod cuts;
 mod deaths;
 mod failures;
+mod hosts;
 mod hut;
 mod input;
 mod leftovers;
@@ -17,6 +18,8 @@ mod load;
 mod orders;
 mod processes;
 mod readme;
+mod remote;
 mod sessions;
+mod sshd;
 mod state;
 mod streams;

@@ -51,3 +51,13 @@ fn send(pid: i32, signal: Signal) {
     // It may have ended by itself meanwhile.
     let _ = rustix::process::kill_process(Pid::from_raw(pid).unwrap(), signal);
 }
+
+/// The children of a process.
+pub fn children(pid: i32) -> Vec<i32> {
+    with(&[]).into_iter().filter(|child| parent(*child) == Some(pid)).collect()
+}
+
+/// What the kernel calls a process.
+pub fn name(pid: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
