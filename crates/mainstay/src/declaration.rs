@@ -116,7 +116,7 @@ pub fn compose(settings: &Settings, ui: &Ui) -> Result<serde_json::Value, Failur
 
 /// The machine that mainstay.yaml names for the environment; none for the one we are on.
 pub fn host(settings: &Settings, ui: &Ui) -> Result<Option<RemoteHost>, Failure> {
-    let (_, hosts) = read(settings, declare::hosts)?;
+    let Made { made: hosts, .. } = read(settings, declare::hosts)?;
     let declare::Hosts { chosen, diagnostics, sources, names_any, .. } = hosts;
     if !diagnostics.iter().any(Diagnostic::is_error) {
         return Ok(chosen.map(|host| host.value));
@@ -132,7 +132,7 @@ pub fn host(settings: &Settings, ui: &Ui) -> Result<Option<RemoteHost>, Failure>
 
 /// The machines that mainstay.yaml names, by environment; none where it cannot be read.
 pub fn hosts(settings: &Settings) -> BTreeMap<String, RemoteHost> {
-    read(settings, declare::hosts).map_or_else(|_| BTreeMap::new(), |(_, hosts)| hosts.declared)
+    read(settings, declare::hosts).map_or_else(|_| BTreeMap::new(), |read| read.made.declared)
 }
 
 /// Reads the project's files.

@@ -92,6 +92,8 @@ mod tests {
             process_env: BTreeMap::new(),
             env_files: None,
             keeps_layers: false,
+            engine: None,
+            default_engine: model::policy::EngineKind::Process,
         })
     }
 

@@ -9,7 +9,8 @@ use crate::client::ssh::{Error, Trouble};
 use crate::exit::Failure;
 use server::api::status::Version;
 
-const CURRENT: Script = Script { doing: "compare the daemon's program", text: include_str!("current.sh"), is_long: false };
+const CURRENT: Script =
+    Script { doing: "compare the daemon's program", text: include_str!("current.sh"), is_long: false };
 
 /// The daemon that answers; none when none runs, or the user may not ask it.
 pub async fn answering(far: &Far) -> Result<Option<Version>, Failure> {
