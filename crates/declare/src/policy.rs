@@ -281,7 +281,7 @@ impl PolicyReader<'_> {
             .get("engine")
             .and_then(|node| Some(Spanned::new(self.read.parse(codes::VALUE, node, "engine")?, node.span)));
         // Read before everything else, by `load::hosts`; here a mistake is shown with all the others.
-        if let Some(node) = map.get("host").filter(|node| !node.is_null()) {
+        if let Some(node) = map.get("host") {
             self.read.parse::<RemoteHost>(codes::VALUE, node, "host");
         }
         let replicas = self.by_service(map, "replicas", |reader, node| {

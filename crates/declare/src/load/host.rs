@@ -65,7 +65,7 @@ fn environments(policy: &Node) -> Option<&Map> {
 }
 
 fn host_of(environment: &Node) -> Option<&Node> {
-    environment.as_map()?.get("host").filter(|node| !node.is_null())
+    environment.as_map()?.get("host")
 }
 
 fn declared(policy: &Node) -> BTreeMap<String, RemoteHost> {
@@ -129,6 +129,7 @@ services: { of: [ nonsense ] }
         assert!(errors(POLICY, Some("prod")));
         assert!(errors("environments: { a: { host: \"${NOWHERE:?missing}\" } }", Some("a")));
         assert!(errors("environments: { a: { host: box } }", Some("a")));
+        assert!(errors("environments: { a: { host: } }", Some("a")));
         assert!(errors("environments: [\n", Some("a")));
     }
 }

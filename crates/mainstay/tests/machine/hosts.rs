@@ -1,7 +1,7 @@
 //! Hosts that are made ready, upgraded and left: machines of their own within this one, with their own root, processes,
 //! network and sshd. They have the usual paths and ports; what is written to them is gone with them.
 
-use crate::hut::{Ended, Hut, Web, get_from, until};
+use crate::hut::{Ended, Hut, SOON, Web, get_from, until};
 use crate::load::Load;
 use crate::sshd::Sshd;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -92,12 +92,13 @@ impl Machine {
 
     #[track_caller]
     fn run(&self, words: &[&str]) -> Ended {
-        self.sshd.run(&self.hut, words)
+        self.run_with(Path::new(env!("CARGO_BIN_EXE_mainstay")), words)
     }
 
+    // An unstripped program travels in each, on a machine that runs other tests.
     #[track_caller]
     fn run_with(&self, program: &Path, words: &[&str]) -> Ended {
-        Hut::ended(self.sshd.command_of(&self.hut, program, words).spawn().unwrap(), words)
+        Hut::ended_within(5 * SOON, self.sshd.command_of(&self.hut, program, words).spawn().unwrap(), words)
     }
 
     #[track_caller]

@@ -190,10 +190,16 @@ services:
     /// Waits for the end of a command; one that takes too long is killed, which fails the test.
     #[track_caller]
     pub fn ended(child: Child, words: &[&str]) -> Ended {
+        Self::ended_within(2 * SOON, child, words)
+    }
+
+    /// The same for what takes longer.
+    #[track_caller]
+    pub fn ended_within(limit: Duration, child: Child, words: &[&str]) -> Ended {
         let pid = i32::try_from(child.id()).unwrap();
         let (done, watched) = std::sync::mpsc::channel::<()>();
         let guard = std::thread::spawn(move || {
-            if watched.recv_timeout(2 * SOON).is_err() {
+            if watched.recv_timeout(limit).is_err() {
                 processes::kill(pid);
             }
         });

@@ -2,7 +2,6 @@
 
 use clap::{Args, Subcommand};
 use model::RemoteHost;
-use model::policy::EngineKind;
 
 /// `host`
 #[derive(Debug, Args)]
@@ -47,9 +46,6 @@ pub struct Prepare {
     /// Check, and change nothing (exit code 1: it cannot be made ready)
     #[arg(long)]
     pub check: bool,
-    /// What projects shall run on there: docker, process [default: docker]
-    #[arg(long, value_name = "ENGINE", id = "engine")]
-    pub engine: Option<EngineKind>,
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 const PATIENCE: Duration = Duration::from_secs(20 * 60);
 
 /// The same of scripts that only look, or put one thing right.
-const SHORT_PATIENCE: Duration = Duration::from_secs(60);
+const SHORT_PATIENCE: Duration = Duration::from_secs(2 * 60);
 
 /// What was said before the end is in the pipe already.
 const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -51,7 +51,7 @@ struct Report<'a> {
 }
 
 pub async fn run(args: &Prepare, cx: &Context) -> Result<Exit, Failure> {
-    let engine = args.engine.unwrap_or(EngineKind::Docker);
+    let engine = cx.settings.engine.value.unwrap_or(EngineKind::Docker);
     if !matches!(engine, EngineKind::Docker | EngineKind::Process) {
         return Err(Failure::usage(format!("a host cannot be made ready for the engine `{engine}`"))
             .help("write `--engine docker` or `--engine process`"));

@@ -12,7 +12,7 @@ use serde::Serialize;
 use server::api::release::{Accepted, DownRequest};
 use server::api::status::StackSummary;
 
-const REMOVE: Script = Script { doing: "take Mainstay off", text: include_str!("remove.sh"), is_long: false };
+const REMOVE: Script = Script { doing: "take Mainstay off", text: include_str!("remove.sh"), is_long: true };
 
 /// Something runs there.
 const IN_USE: &str = "MS0315";

@@ -48,16 +48,19 @@ pub struct Tunnel {
 impl Tunnel {
     /// Starts `ssh` with this command over there, which must be a `mainstay connect`, and waits for its greeting.
     pub async fn open(ssh: &Ssh, remote: &str) -> Result<(Greeting, Self), Error> {
-        let mut tunnel = Self::start(ssh, remote)?;
+        let mut tunnel = Self::start(ssh, remote).map_err(|why| Error {
+            host: ssh.host().clone(),
+            trouble: Trouble::NoClient,
+            said: vec![why.to_string()],
+        })?;
         match tokio::time::timeout(GREETING, tunnel.greeting()).await {
             Ok(greeting) => Ok((greeting?, tunnel)),
             Err(_) => Err(tunnel.error(Trouble::Silent(GREETING.as_secs()))),
         }
     }
 
-    fn start(ssh: &Ssh, remote: &str) -> Result<Self, Error> {
-        let error = |trouble, said| Error { host: ssh.host().clone(), trouble, said };
-        let mut child = ssh.command(remote).spawn().map_err(|why| error(Trouble::NoClient, vec![why.to_string()]))?;
+    fn start(ssh: &Ssh, remote: &str) -> io::Result<Self> {
+        let mut child = ssh.command(remote).spawn()?;
         let (output, input, errors) = (child.stdout.take(), child.stdin.take(), child.stderr.take());
         let (output, input) = (output.expect("it is piped"), input.expect("it is piped"));
         let said = Said::default();
