@@ -26,6 +26,12 @@ impl Process {
         (!is_zombie).then_some(Self { pid, start: field(&stat, 22)?.parse().ok()? })
     }
 
+    /// The one that started it, or took it on after that one's end.
+    pub fn parent(self) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        Self::with_pid(field(&stat, 4)?.parse().ok()?)
+    }
+
     /// Whether it still runs.
     pub fn is_alive(self) -> bool {
         Self::with_pid(self.pid) == Some(self)
@@ -161,6 +167,7 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let process = Process::with_pid(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(process.is_alive());
+        assert_eq!(process.parent().unwrap().pid, i32::try_from(std::process::id()).unwrap());
         assert!(!Process { start: process.start + 1, ..process }.is_alive());
         process.kill().unwrap();
         wait_for("the end", Duration::from_secs(5), || Ok((!process.is_alive()).then_some(()))).unwrap();

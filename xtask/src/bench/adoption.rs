@@ -3,7 +3,7 @@
 use super::Bench;
 use super::row::{Goal, Row, median};
 use crate::machine::wait_for;
-use crate::shop::Stage;
+use crate::shop::{Engine, Stage};
 use anyhow::ensure;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     );
     let policy = "project: crowd\nprocesses:\n  many: { command: [sleep, infinity] }\n";
     let files = [("compose.yaml", compose.as_str()), ("mainstay.yaml", policy)];
-    let mut stage = Stage::of_files(bench.binary()?, "crowd", &files)?;
+    let mut stage = Stage::of_files(bench.binary()?, "crowd", Engine::Process, &files)?;
     measure_on(&mut stage, bench.rounds)
 }
 

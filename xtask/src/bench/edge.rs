@@ -8,7 +8,7 @@ use super::Bench;
 use super::row::{Goal, Row, median};
 use crate::load::{Load, Phase, Shot};
 use crate::machine::{free_port, pause, wait_for};
-use crate::shop::Stage;
+use crate::shop::{Engine, Stage};
 use anyhow::{Context as _, ensure};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -44,7 +44,7 @@ services:
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
     let upstream = upstream_text();
     let files = [("compose.yaml", COMPOSE), ("mainstay.yaml", POLICY), ("upstream.conf", upstream.as_str())];
-    let mut stage = Stage::of_files(bench.binary()?, "bench", &files)?;
+    let mut stage = Stage::of_files(bench.binary()?, "bench", Engine::Process, &files)?;
     let rows = measure_on(&mut stage, bench.rounds);
     stage.clear();
     rows

@@ -3,7 +3,7 @@
 use super::Bench;
 use super::row::{Goal, Row, median};
 use crate::machine::{Process, pause};
-use crate::shop::Stage;
+use crate::shop::{Engine, Stage};
 use anyhow::Context as _;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const MOST_SAMPLES: usize = 3;
 const KIB: f64 = 1024.0;
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    let mut stage = Stage::set(&bench.root, bench.binary()?)?;
+    let mut stage = Stage::set(&bench.root, bench.binary()?, Engine::Process)?;
     measure_on(&mut stage, bench.rounds.min(MOST_SAMPLES))
 }
 

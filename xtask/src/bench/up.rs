@@ -5,7 +5,7 @@
 
 use super::Bench;
 use super::row::{Goal, Row, median};
-use crate::shop::Stage;
+use crate::shop::{Engine, Stage};
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -50,7 +50,7 @@ enum Message {
 }
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
-    let mut stage = Stage::set(&bench.root, bench.binary()?)?;
+    let mut stage = Stage::set(&bench.root, bench.binary()?, Engine::Process)?;
     measure_on(&mut stage, bench.rounds.min(MOST_FIRST_UPS))
 }
 

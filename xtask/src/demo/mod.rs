@@ -10,7 +10,7 @@ mod story;
 mod watch;
 
 use crate::machine::{catch_interrupts, take_interrupt};
-use crate::shop::{self, Profile, Stage};
+use crate::shop::{self, Engine, Profile, Stage};
 use anyhow::Context as _;
 use screen::Screen;
 use std::io::IsTerminal as _;
@@ -25,6 +25,9 @@ pub struct Options {
     /// Leave the folder with copy, state and logs where it is
     #[arg(long)]
     keep: bool,
+    /// Where replicas run
+    #[arg(long, value_enum, default_value_t = Engine::Process)]
+    engine: Engine,
     /// Requests a second
     #[arg(long, default_value_t = 400.0, value_parser = rate)]
     rate: f64,
@@ -46,7 +49,7 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<bool> {
     runtime.block_on(async { catch_interrupts() }).context("listen for signals")?;
     let mut screen = Screen::new();
     let binary = screen.during("build mainstay", || shop::build(root, Profile::Dev))?;
-    let mut stage = Stage::set(root, binary)?;
+    let mut stage = Stage::set(root, binary, options.engine)?;
     let stays = !options.once && std::io::stdout().is_terminal();
     let outcome = story::tell(&mut stage, &mut screen, &runtime, options, stays);
     let failed = outcome.as_ref().map_or(true, |is_fine| !is_fine);

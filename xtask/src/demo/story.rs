@@ -89,11 +89,19 @@ struct Play<'a> {
 impl Play<'_> {
     fn up(&mut self) -> anyhow::Result<()> {
         let stage = &mut *self.stage;
+        self.screen.note(&format!("replicas run as {}", stage.engine()));
         self.screen.during("mainstay up (builds the shop, starts everything)", || stage.run(&["up"]))?;
         let status = stage.wait_until_ready(Duration::from_secs(5))?;
         stage.daemon()?;
-        stage.replicas()?;
+        let running = stage.replicas()?.len();
         self.screen.note(&format!("  ready: {} · {}", status.in_words(), self.stage.url()));
+        if self.stage.has_containers() {
+            // A job that is done counts as ready.
+            let all = status.services.iter().flat_map(|service| &service.instances);
+            let ready = all.filter(|replica| replica.phase == "running").count();
+            let text = format!("each of {ready} replicas is a running container of this Engine ({running})");
+            self.screen.check(ready > 0 && ready == running, &text);
+        }
         Ok(())
     }
 
@@ -162,9 +170,9 @@ impl Play<'_> {
         let (_, page_now) = self.ask(&Shot::get("/"))?;
         let screen = &mut *self.screen;
         screen.check(aim::version(&answer).as_deref() == Some("2"), "version 2 answers");
-        screen.check(stayed(&before, &after, "db"), "the database is the same process as before");
-        screen.check(stayed(&before, &after, "cache"), "the cache is the same process as before");
-        screen.check(stayed(&before, &after, "worker"), "the worker is the same process as before");
+        for (service, name) in kept(self.stage) {
+            screen.check(stayed(&before, &after, service), &format!("the {name} is the same process as before"));
+        }
         let is_same = page_now == *page && status.service("web")?.instances == web;
         screen.check(is_same, "the front end is the same as before");
         let is_gone = of("api", &before).all(|(_, old)| !old.workload.is_alive());
@@ -198,8 +206,10 @@ impl Play<'_> {
         let others_stay =
             of("api", &before).filter(|(other, _)| *other != id).all(|(_, other)| other.workload.is_alive());
         self.screen.check(others_stay, "the API's other replica stayed");
-        let others_stay = ["db", "cache", "worker"].iter().all(|service| stayed(&before, &after, service));
-        self.screen.check(others_stay, "so did the database, the cache and the worker");
+        let others = kept(self.stage);
+        let others_stay = others.iter().all(|(service, _)| stayed(&before, &after, service));
+        let names: Vec<&str> = others.iter().map(|(_, name)| *name).collect();
+        self.screen.check(others_stay, &format!("so did the {}", names.join(", the ")));
         pause(Duration::from_secs(2))?;
         Ok(begin)
     }
@@ -277,9 +287,24 @@ impl Play<'_> {
             if left.is_empty() { Ok(Some(())) } else { bail!("{}", left.join(", ")) }
         });
         let text = left.as_ref().err().map(|error| format!(": {error:#}")).unwrap_or_default();
-        self.screen.check(left.is_ok(), &format!("no process, mount, control group, link or rule is left{text}"));
+        if self.stage.has_containers() {
+            self.screen.check(left.is_ok(), &format!("no container, network, volume, link or rule is left{text}"));
+            self.screen.note("    what was built stays: images are the Engine's cache");
+        } else {
+            self.screen.check(left.is_ok(), &format!("no process, mount, control group, link or rule is left{text}"));
+        }
         Ok(())
     }
+}
+
+/// The services that nothing in the story may touch, with their names. As processes, the front end is the edge's work
+/// and has no replica.
+fn kept(stage: &Stage) -> Vec<(&'static str, &'static str)> {
+    let mut kept = vec![("db", "database"), ("cache", "cache"), ("worker", "worker")];
+    if stage.has_containers() {
+        kept.push(("web", "front end"));
+    }
+    kept
 }
 
 /// The replicas of one service.

@@ -1,4 +1,5 @@
-//! The daemon's HTTP interface as far as tasks read it. Fields nobody here asks for are left out.
+//! HTTP interfaces behind sockets, the daemon's and the Docker Engine's, as far as tasks read them. Fields nobody here asks
+//! for are left out.
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
@@ -107,23 +108,34 @@ impl Api {
 
     /// `GET path`, read as JSON.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        let body = self.send("GET", path)?;
-        serde_json::from_slice(&body).with_context(|| format!("read the answer to GET {path}"))
+        self.send("GET", path)?.json()
+    }
+
+    /// The same of something that may not be there.
+    pub fn find<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Option<T>> {
+        let answer = self.send("GET", path)?;
+        if answer.status == "404" { Ok(None) } else { answer.json().map(Some) }
     }
 
     /// The messages of a stream that ends by itself.
     pub fn stream<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Vec<T>> {
-        let body = String::from_utf8(self.send("GET", path)?).context("a stream is text")?;
+        let body = String::from_utf8(self.send("GET", path)?.accepted()?).context("a stream is text")?;
         messages(&body).map(|text| serde_json::from_str(text).with_context(|| format!("read `{text}`"))).collect()
     }
 
     /// `POST path` without a body.
     pub fn post(&self, path: &str) -> anyhow::Result<()> {
-        self.send("POST", path).map(drop)
+        self.send("POST", path)?.accepted().map(drop)
+    }
+
+    /// `DELETE path`; that it is gone already is fine.
+    pub fn delete(&self, path: &str) -> anyhow::Result<()> {
+        let answer = self.send("DELETE", path)?;
+        if answer.status == "404" { Ok(()) } else { answer.accepted().map(drop) }
     }
 
     /// One request on a connection of its own: HTTP/1.0, so that the end of the answer is the end of the connection.
-    fn send(&self, method: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+    fn send(&self, method: &str, path: &str) -> anyhow::Result<Answer> {
         let what = format!("{method} {path}");
         let mut stream =
             UnixStream::connect(&self.socket).with_context(|| format!("connect to {}", self.socket.display()))?;
@@ -135,10 +147,32 @@ impl Api {
         let end =
             answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").with_context(|| format!("{what}: no answer"))?;
         let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-        let body = answer.split_off(end + 4);
-        let status = head.split(' ').nth(1).unwrap_or_default();
+        let status = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        Ok(Answer { what, status, body: answer.split_off(end + 4) })
+    }
+}
+
+/// What came back.
+struct Answer {
+    /// Method and path that were sent.
+    what: String,
+    status: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// Its body.
+    ///
+    /// Errors: any status but success, with what was said.
+    fn accepted(self) -> anyhow::Result<Vec<u8>> {
+        let Self { what, status, body } = self;
         ensure!(status.starts_with('2'), "{what}: {status} {}", String::from_utf8_lossy(&body));
         Ok(body)
+    }
+
+    fn json<T: DeserializeOwned>(self) -> anyhow::Result<T> {
+        let what = self.what.clone();
+        serde_json::from_slice(&self.accepted()?).with_context(|| format!("read the answer to {what}"))
     }
 }
 
@@ -188,6 +222,15 @@ mod tests {
     fn a_refusal_is_an_error_with_its_text() {
         let (_folder, api) = served("HTTP/1.0 404 Not Found\r\n\r\nno such stack");
         assert_eq!(api.version().unwrap_err().to_string(), "GET /v1/version: 404 no such stack");
+    }
+
+    #[test]
+    fn what_is_not_there_is_no_error_for_who_expects_that() {
+        let missing = "HTTP/1.0 404 Not Found\r\n\r\nno such container";
+        assert_eq!(served(missing).1.find::<u8>("/x").unwrap(), None);
+        served(missing).1.delete("/x").unwrap();
+        let (_folder, api) = served("HTTP/1.0 409 Conflict\r\n\r\nin use");
+        assert_eq!(api.delete("/x").unwrap_err().to_string(), "DELETE /x: 409 in use");
     }
 
     #[test]

@@ -16,18 +16,27 @@ pub fn of(stage: &Path, run: &Path) -> anyhow::Result<Vec<String>> {
     let below = mounts.lines().filter_map(mount_point).filter(|at| Path::new(at).starts_with(stage));
     let mut found: Vec<String> = below.map(|at| format!("mount {at}")).collect();
     let tag = tag(run);
-    let (links, name) = (format!("ms{tag}"), format!("mainstay-{tag}"));
-    let ours = names("/sys/class/net").into_iter().filter(|link| link.starts_with(&links));
+    let name = owner(run);
+    // Of processes, and of containers.
+    let links = [format!("ms{tag}"), format!("md{tag}")];
+    let is_ours = |link: &String| links.iter().any(|own| link.starts_with(own));
+    let ours = names("/sys/class/net").into_iter().filter(is_ours);
     found.extend(ours.map(|link| format!("link {link}")));
     found.extend(
         groups(Path::new("/sys/fs/cgroup"), &name, 4).into_iter().map(|group| format!("control group {group}")),
     );
-    found.extend(rules(&name)?.into_iter().map(|table| format!("nft {table}")));
+    let tables = rules(&[name, format!("mainstay-docker-{tag}")])?;
+    found.extend(tables.into_iter().map(|table| format!("nft {table}")));
     Ok(found)
 }
 
+/// What a daemon with a run folder of its own calls itself, on what it owns.
+pub fn owner(run: &Path) -> String {
+    format!("mainstay-{}", tag(run))
+}
+
 /// What a daemon with a run folder of its own has in its names.
-fn tag(run: &Path) -> String {
+pub fn tag(run: &Path) -> String {
     blake3::hash(run.as_os_str().as_encoded_bytes()).to_hex().chars().take(3).collect()
 }
 
@@ -61,13 +70,14 @@ fn groups(folder: &Path, wanted: &str, depth: usize) -> Vec<String> {
     found
 }
 
-/// Tables of this name in the machine's own network namespace.
-fn rules(name: &str) -> anyhow::Result<Vec<String>> {
+/// Tables of these names in the machine's own network namespace.
+fn rules(names: &[String]) -> anyhow::Result<Vec<String>> {
     let output = Command::new("nft").args(["list", "tables"]).output().context("run nft list tables")?;
     // Nothing read is not nothing there.
     ensure!(output.status.success(), "nft list tables: {}", String::from_utf8_lossy(&output.stderr).trim());
     let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.lines().filter(|line| line.ends_with(name)).map(str::to_owned).collect())
+    let is_ours = |line: &&str| names.iter().any(|name| line.rsplit(' ').next() == Some(name));
+    Ok(text.lines().filter(is_ours).map(str::to_owned).collect())
 }
 
 /// Processes that hold something below a folder open, or run a program there.

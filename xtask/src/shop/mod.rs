@@ -5,6 +5,7 @@
 //! takes it all away again. `demo` and `bench` share it. Start at [`Stage::set`].
 
 mod api;
+mod containers;
 mod leftovers;
 mod programs;
 
@@ -13,6 +14,7 @@ pub use programs::{Profile, build, executable};
 
 use crate::machine::{Process, complain, free_port, is_interrupted, take_interrupt, wait_for};
 use anyhow::{Context as _, ensure};
+use containers::Containers;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,6 +26,15 @@ use std::time::Duration;
 /// Folders of the example that are results of building, not sources.
 const RESULTS: &[&str] = &["target", ".git"];
 
+/// Where replicas run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// As processes of this machine.
+    Process,
+    /// As containers of the Docker Engine that MAINSTAY_DOCKER names.
+    Docker,
+}
+
 /// A shop of its own, and the Mainstay that carries it.
 pub struct Stage {
     /// The project's name.
@@ -32,6 +43,9 @@ pub struct Stage {
     pub project_folder: PathBuf,
     /// The port routes are served on.
     pub http_port: u16,
+    environment: String,
+    /// What is on the Docker Engine, where that is the stage's engine.
+    containers: Option<Containers>,
     binary: PathBuf,
     folder: tempfile::TempDir,
     /// Every process of ours ever seen: replicas, shims, daemons, edges.
@@ -59,7 +73,7 @@ struct Status {
 /// The processes of one replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replica {
-    /// What holds it.
+    /// What holds it: ours of a process, Docker's of a container.
     pub shim: Process,
     /// The same program inside, as its first process.
     pub init: Option<Process>,
@@ -69,16 +83,21 @@ pub struct Replica {
 
 impl Stage {
     /// Copies the example from `root` and takes ports that are free; starts nothing.
-    pub fn set(root: &Path, binary: PathBuf) -> anyhow::Result<Self> {
-        let stage = Self::empty(binary, "shop")?;
+    pub fn set(root: &Path, binary: PathBuf, engine: Engine) -> anyhow::Result<Self> {
+        let stage = Self::empty(binary, "shop", engine)?;
         copy(&root.join("examples/shop"), &stage.project_folder)?;
         stage.move_published_port()?;
         Ok(stage)
     }
 
     /// A project of these files.
-    pub fn of_files(binary: PathBuf, project: &'static str, files: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let stage = Self::empty(binary, project)?;
+    pub fn of_files(
+        binary: PathBuf,
+        project: &'static str,
+        engine: Engine,
+        files: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let stage = Self::empty(binary, project, engine)?;
         for (name, text) in files {
             let path = stage.project_folder.join(name);
             fs::create_dir_all(path.parent().context("a file lies in a folder")?)?;
@@ -87,14 +106,23 @@ impl Stage {
         Ok(stage)
     }
 
-    fn empty(binary: PathBuf, project: &'static str) -> anyhow::Result<Self> {
+    fn empty(binary: PathBuf, project: &'static str, engine: Engine) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("mainstay-stage.").tempdir().context("make a temporary folder")?;
         // Services run as users of their own, which have to reach the project's files.
         fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let project_folder = folder.path().join(project);
         fs::create_dir(&project_folder)?;
         let http_port = free_port()?;
-        Ok(Self { project, project_folder, http_port, binary, folder, seen: BTreeSet::new(), daemon: None })
+        let run = folder.path().join("run");
+        let (environment, containers) = match engine {
+            Engine::Process => ("development".to_owned(), None),
+            // An Engine may be shared, and the names of containers are made of the environment's.
+            Engine::Docker => {
+                (format!("stage-{}", leftovers::tag(&run)), Some(Containers::of(leftovers::owner(&run))?))
+            }
+        };
+        let seen = BTreeSet::new();
+        Ok(Self { project, project_folder, http_port, environment, containers, binary, folder, seen, daemon: None })
     }
 
     /// The example publishes 8080, which may be taken.
@@ -114,6 +142,17 @@ impl Stage {
     /// The shop's address for people.
     pub fn url(&self) -> String {
         format!("http://shop.localhost:{}", self.http_port)
+    }
+
+    /// Where replicas run, in words.
+    pub fn engine(&self) -> String {
+        let containers = |own: &Containers| format!("containers of the Docker Engine at {}", own.url());
+        self.containers.as_ref().map_or_else(|| "processes".to_owned(), containers)
+    }
+
+    /// Whether replicas are containers.
+    pub fn has_containers(&self) -> bool {
+        self.containers.is_some()
     }
 
     /// The daemon's interface.
@@ -138,8 +177,12 @@ impl Stage {
             .env("MAINSTAY_RUN", self.path("run"))
             .env("MAINSTAY_SOCKET", self.path("run/mainstay.sock"))
             .env("MAINSTAY_HTTP_PORT", self.http_port.to_string())
+            .env("MAINSTAY_ENVIRONMENT", &self.environment);
+        match &self.containers {
             // Also on a machine where a Docker answers.
-            .env("MAINSTAY_ENGINE", "process");
+            None => command.env("MAINSTAY_ENGINE", "process"),
+            Some(containers) => command.env("MAINSTAY_ENGINE", "docker").env("DOCKER_HOST", containers.url()),
+        };
         // The copy's own `target` gets the results; what cargo compiles on the way is kept for the next copy.
         command.env_remove("CARGO_TARGET_DIR");
         if let Some(kept) = programs::build_folder() {
@@ -186,7 +229,7 @@ impl Stage {
 
     /// Where the daemon's interface has the stack.
     pub fn stack_path(&self) -> String {
-        format!("/v1/stacks/{}/development", self.project)
+        format!("/v1/stacks/{}/{}", self.project, self.environment)
     }
 
     /// How the stack is, as the daemon sees it.
@@ -204,6 +247,14 @@ impl Stage {
 
     /// The running replicas with their processes, by id (`api.1`). Remembers them for [`Stage::clear`].
     pub fn replicas(&mut self) -> anyhow::Result<BTreeMap<String, Replica>> {
+        let Some(containers) = &self.containers else { return self.replicas_of_shims() };
+        let running = containers.running()?;
+        self.seen.extend(running.values().flat_map(|(workload, shim)| [*workload, *shim]));
+        let replica = |(workload, shim)| Replica { shim, init: None, workload };
+        Ok(running.into_iter().map(|(id, processes)| (id, replica(processes))).collect())
+    }
+
+    fn replicas_of_shims(&mut self) -> anyhow::Result<BTreeMap<String, Replica>> {
         let mut found = BTreeMap::new();
         for path in files_named(&self.path("run"), "status")? {
             // A file that is being replaced, or of a replica that is being taken away, is none of those running.
@@ -295,6 +346,7 @@ impl Stage {
     /// What of ours is still on the machine, in words.
     pub fn leftovers(&self) -> anyhow::Result<Vec<String>> {
         let mut found = leftovers::of(self.folder.path(), &self.path("run"))?;
+        found.extend(self.containers.as_ref().map(Containers::left).transpose()?.unwrap_or_default());
         found.extend(self.survivors().into_iter().map(|process| format!("process {}", process.pid)));
         Ok(found)
     }
@@ -315,8 +367,9 @@ impl Stage {
     /// Takes away whatever is left: as an operator would, and then by force. For the way out after a failure; after
     /// [`Stage::strike`] nothing is left to do.
     pub fn clear(&mut self) {
-        // Without state there never was a daemon, and without processes there is nothing it could end.
-        if self.path("state").exists() && !self.survivors().is_empty() {
+        // Without state there never was a daemon, and without anything left there is nothing it could end.
+        let is_left = || !self.survivors().is_empty() || self.containers.as_ref().is_some_and(Containers::has_any);
+        if self.path("state").exists() && is_left() {
             // Whoever interrupted what was under way wants this done.
             take_interrupt();
             if let Err(error) = self.strike_after_failure() {
@@ -340,13 +393,13 @@ impl Stage {
         drop(self.daemon());
         drop(self.replicas());
         // The daemon first: it would start the others again.
-        let (ours, others): (Vec<_>, Vec<_>) =
-            self.survivors().into_iter().partition(|process| is_program(*process, &self.binary));
-        for process in ours.into_iter().chain(others) {
-            if let Err(error) = process.kill() {
-                complain(&format!("could not end process {}: {error:#}", process.pid));
-            }
+        let ours = self.survivors().into_iter().filter(|process| is_program(*process, &self.binary));
+        ours.for_each(end);
+        // Docker's own processes end with their containers.
+        if let Some(containers) = self.containers.as_ref().filter(|containers| containers.has_any()) {
+            containers.remove_all();
         }
+        self.survivors().into_iter().for_each(end);
         self.reap();
         leftovers::unmount_below(self.folder.path());
     }
@@ -380,6 +433,12 @@ fn said(arguments: &[&str], output: Output) -> anyhow::Result<String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "`mainstay {line}` ended with {}\n{text}{errors}", output.status);
     Ok(text)
+}
+
+fn end(process: Process) {
+    if let Err(error) = process.kill() {
+        complain(&format!("could not end process {}: {error:#}", process.pid));
+    }
 }
 
 fn is_program(process: Process, binary: &Path) -> bool {
@@ -437,7 +496,7 @@ mod tests {
         fs::write(shop.join("compose.yaml"), "ports: [\"8080:80\"]\n").unwrap();
         fs::write(shop.join("api/src/main.rs"), "fn main() {}\n").unwrap();
 
-        let stage = Stage::set(root.path(), "/bin/true".into()).unwrap();
+        let stage = Stage::set(root.path(), "/bin/true".into(), Engine::Process).unwrap();
         assert!(stage.project_folder.join("api/src/main.rs").exists());
         assert!(!stage.project_folder.join("target").exists());
         assert!(!fs::read_to_string(stage.project_folder.join("compose.yaml")).unwrap().contains("8080"));
@@ -462,7 +521,7 @@ mod tests {
         let shop = root.path().join("examples/shop");
         fs::create_dir_all(&shop).unwrap();
         fs::write(shop.join("compose.yaml"), "\"8080:80\"").unwrap();
-        let mut stage = Stage::set(root.path(), "/bin/true".into()).unwrap();
+        let mut stage = Stage::set(root.path(), "/bin/true".into(), Engine::Process).unwrap();
         assert!(stage.replicas().unwrap().is_empty());
 
         let mut program = Command::new("sleep").arg("60").spawn().unwrap();

@@ -92,7 +92,14 @@ impl Inner {
         while let Some(piece) = lines.next().await {
             let piece = match piece {
                 Ok(piece) => piece,
-                Err(error) => return Err(self.refused(error).into()),
+                Err(error) => match self.refused(error) {
+                    // Removed since it was looked at, and then all of it is in the file.
+                    error if error.is_missing() => {
+                        self.followers.forget(container);
+                        return Ok(());
+                    }
+                    error => return Err(error.into()),
+                },
             };
             let (stream, bytes) = match piece {
                 LogOutput::StdErr { message } => ("stderr", message),

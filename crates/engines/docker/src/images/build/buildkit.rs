@@ -58,6 +58,7 @@ impl ImageStore {
             trees: trees(job),
             secrets: job.build.secrets.clone(),
             credentials: job.credentials.clone(),
+            now: self.clock.now(),
             tasks: self.tasks.clone(),
         };
         let (sender, connection) = http2::handshake(TokioExecutor::new(), line)

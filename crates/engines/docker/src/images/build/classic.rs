@@ -46,7 +46,7 @@ impl ImageStore {
             (None, Some(recipe)) => Some(Extra { name: EXTRA.to_owned(), text: recipe.text.clone() }),
             _ => None,
         };
-        let tarball = tarball::of(&self.tasks, entries, extra);
+        let tarball = tarball::of(&self.tasks, entries, extra, self.clock.now());
         let recipe = own.or(tarball.extra).unwrap_or_else(|| file_of(job));
         Ok((tarball.body, recipe))
     }

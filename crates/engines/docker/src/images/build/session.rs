@@ -25,6 +25,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioExecutor;
+use jiff::Timestamp;
 use model::Secret;
 use runtime::{OnError, Tasks};
 use std::collections::BTreeMap;
@@ -55,6 +56,9 @@ pub struct Session {
     pub secrets: BTreeMap<String, Secret>,
     /// How registries know us.
     pub credentials: Credentials,
+    /// When the build begins. BuildKit does not compare times, but what runs in a step may: all files are as new as that,
+    /// so that nothing an earlier build left in a cache is newer.
+    pub now: Timestamp,
     /// Where the work is done.
     pub tasks: Tasks,
 }
@@ -125,9 +129,9 @@ impl FileSync for Session {
         let tree = self.tree(request.metadata())?;
         let wants = request.into_inner();
         let (out, packets) = mpsc::channel(transfer::AHEAD);
-        let tasks = self.tasks.clone();
+        let (tasks, now) = (self.tasks.clone(), self.now);
         self.tasks.spawn("context of a build", OnError::Log, move |_| async move {
-            if let Err(status) = transfer::send(&tasks, tree, wants, &out).await {
+            if let Err(status) = transfer::send(&tasks, tree, now, wants, &out).await {
                 // Gone when the build was given up: then nobody waits for this.
                 drop(out.send(Err(status)).await);
             }

@@ -7,6 +7,7 @@ use engine::BoxError;
 use futures_util::stream;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use jiff::Timestamp;
 use runtime::{OnError, Tasks, files};
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
@@ -17,10 +18,6 @@ const CHUNK: usize = 128 * 1024;
 
 /// So many chunks may wait for a slow Engine.
 const AHEAD: usize = 8;
-
-/// When all files were changed: equal contents are equal contexts. Not 1970, as zip archives cannot hold it and tools
-/// that pack files in a step would fail.
-pub const MODIFIED: u64 = 946_684_800;
 
 /// A file that is added to the context.
 pub struct Extra {
@@ -38,14 +35,15 @@ pub struct Tarball {
     pub extra: Option<String>,
 }
 
-/// Begins to make the archive of a folder.
-pub fn of(tasks: &Tasks, entries: Vec<Entry>, extra: Option<Extra>) -> Tarball {
+/// Begins to make the archive of a folder. The builder does not compare times, but what runs in a step may: all files are as
+/// new as `now`, so that nothing an earlier build left in a cache is newer.
+pub fn of(tasks: &Tasks, entries: Vec<Entry>, extra: Option<Extra>, now: Timestamp) -> Tarball {
     let extra = extra.map(|extra| Extra { name: free_name(&entries, &extra.name), ..extra });
     let name = extra.as_ref().map(|extra| extra.name.clone());
     let (send, receive) = mpsc::channel(AHEAD);
     let (own, failed) = (tasks.clone(), send.clone());
     tasks.spawn("context of a build", OnError::Log, move |_| async move {
-        let write = move || write(&entries, extra.as_ref(), send);
+        let write = move || write(&entries, extra.as_ref(), now, send);
         match own.blocking("tar", write).await {
             Ok(Ok(())) => {}
             // The receiver is gone when the build was given up: then nobody waits for this.
@@ -75,42 +73,48 @@ fn free_name(entries: &[Entry], wanted: &str) -> String {
     name
 }
 
-fn write(entries: &[Entry], extra: Option<&Extra>, send: mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+fn write(
+    entries: &[Entry],
+    extra: Option<&Extra>,
+    now: Timestamp,
+    send: mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<()> {
     let mut tar = tar::Builder::new(BufWriter::with_capacity(CHUNK, Chunks(send)));
     for entry in entries {
-        append(&mut tar, entry).map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", entry.path)))?;
+        append(&mut tar, entry, now)
+            .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", entry.path)))?;
     }
     if let Some(extra) = extra {
-        let mut header = header(0o444, tar::EntryType::Regular, extra.text.len() as u64);
+        let mut header = header(0o444, tar::EntryType::Regular, extra.text.len() as u64, now);
         tar.append_data(&mut header, &extra.name, extra.text.as_slice())?;
     }
     tar.into_inner()?.flush()
 }
 
-fn append(tar: &mut tar::Builder<impl Write>, entry: &Entry) -> io::Result<()> {
+fn append(tar: &mut tar::Builder<impl Write>, entry: &Entry, now: Timestamp) -> io::Result<()> {
     match &entry.kind {
         Kind::Folder => {
-            let mut header = header(entry.mode, tar::EntryType::Directory, 0);
+            let mut header = header(entry.mode, tar::EntryType::Directory, 0, now);
             tar.append_data(&mut header, &entry.path, io::empty())
         }
         Kind::Link(target) => {
-            let mut header = header(entry.mode, tar::EntryType::Symlink, 0);
+            let mut header = header(entry.mode, tar::EntryType::Symlink, 0, now);
             tar.append_link(&mut header, &entry.path, target)
         }
         Kind::File(size) => {
             let file = files::open(&entry.at).map_err(|error| io::Error::other(BoxError::from(error)))?;
-            let mut header = header(entry.mode, tar::EntryType::Regular, *size);
+            let mut header = header(entry.mode, tar::EntryType::Regular, *size, now);
             tar.append_data(&mut header, &entry.path, io::Read::take(file, *size))
         }
     }
 }
 
-fn header(mode: u32, kind: tar::EntryType, size: u64) -> tar::Header {
+fn header(mode: u32, kind: tar::EntryType, size: u64, now: Timestamp) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(kind);
     header.set_mode(mode);
     header.set_size(size);
-    header.set_mtime(MODIFIED);
+    header.set_mtime(u64::try_from(now.as_second()).unwrap_or_default());
     header.set_uid(0);
     header.set_gid(0);
     header

@@ -9,9 +9,9 @@
 //! BuildKit asks for parts of a folder by patterns; we send all of it, which it takes as well.
 
 use super::context::{Entry, Folder, Kind};
-use super::tarball::MODIFIED;
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
+use jiff::Timestamp;
 use runtime::{Tasks, files};
 use std::io::Read;
 use std::path::PathBuf;
@@ -53,8 +53,14 @@ enum Content {
 }
 
 /// Sends what BuildKit wants of a tree, until it has all.
-pub async fn send(tasks: &Tasks, tree: Tree, mut wants: Streaming<Packet>, out: &Sender) -> Result<(), Status> {
-    let listed = tasks.blocking("list a context", move || list(tree)).await;
+pub async fn send(
+    tasks: &Tasks,
+    tree: Tree,
+    now: Timestamp,
+    mut wants: Streaming<Packet>,
+    out: &Sender,
+) -> Result<(), Status> {
+    let listed = tasks.blocking("list a context", move || list(tree, now)).await;
     let listed = listed.map_err(|error| Status::internal(error.to_string()))?;
     let (stats, contents): (Vec<Stat>, Vec<Content>) = listed.map_err(Status::failed_precondition)?.into_iter().unzip();
     for stat in stats {
@@ -114,16 +120,16 @@ fn read(path: &std::path::Path, size: u64, mut take: impl FnMut(&[u8]) -> bool) 
     }
 }
 
-fn list(tree: Tree) -> Result<Vec<(Stat, Content)>, String> {
+fn list(tree: Tree, now: Timestamp) -> Result<Vec<(Stat, Content)>, String> {
     match tree {
         Tree::Empty => Ok(Vec::new()),
         Tree::File { name, text } => {
             let entry = Entry { at: PathBuf::new(), path: name, kind: Kind::File(text.len() as u64), mode: 0o644 };
-            Ok(vec![(stat(&entry), Content::Memory(text))])
+            Ok(vec![(stat(&entry, now), Content::Memory(text))])
         }
         Tree::Folder(folder) => {
             let entries = folder.walk().map_err(|error| error.to_string())?;
-            Ok(entries.into_iter().map(|entry| (stat(&entry), content(entry))).collect())
+            Ok(entries.into_iter().map(|entry| (stat(&entry, now), content(entry))).collect())
         }
     }
 }
@@ -136,7 +142,7 @@ fn content(entry: Entry) -> Content {
 }
 
 /// What BuildKit is told of a file, in the terms of Go.
-fn stat(entry: &Entry) -> Stat {
+fn stat(entry: &Entry, now: Timestamp) -> Stat {
     const FOLDER: u32 = 1 << 31;
     const LINK: u32 = 1 << 27;
     const SET_USER: (u32, u32) = (0o4000, 1 << 23);
@@ -153,7 +159,7 @@ fn stat(entry: &Entry) -> Stat {
         path: entry.path.clone(),
         mode: kind | special | (entry.mode & 0o777),
         size: i64::try_from(size).unwrap_or(i64::MAX),
-        mod_time: i64::try_from(MODIFIED).unwrap_or(0) * 1_000_000_000,
+        mod_time: i64::try_from(now.as_nanosecond()).unwrap_or_default(),
         linkname,
         ..Stat::default()
     }
@@ -171,7 +177,7 @@ mod tests {
     fn modes_are_told_in_the_terms_of_go() {
         let check = |kind: Kind, mode: u32, expected: u32| {
             let entry = Entry { at: PathBuf::new(), path: "a".into(), kind, mode };
-            assert_eq!(stat(&entry).mode, expected);
+            assert_eq!(stat(&entry, Timestamp::UNIX_EPOCH).mode, expected);
         };
         check(Kind::File(1), 0o644, 0o644);
         check(Kind::File(1), 0o4755, 0o755 | 1 << 23);
