@@ -219,7 +219,10 @@ impl Feed<'_> {
             f.text(name);
             f.text(value);
         });
-        self.container(container);
+        // At the end, and only where there is something: what runs since before there were containers keeps its hash.
+        if *container != Container::default() {
+            self.container(container);
+        }
         Ok(())
     }
 
