@@ -288,8 +288,9 @@ impl Play<'_> {
         });
         let text = left.as_ref().err().map(|error| format!(": {error:#}")).unwrap_or_default();
         if self.stage.has_containers() {
-            self.screen.check(left.is_ok(), &format!("no container, network, volume, link or rule is left{text}"));
-            self.screen.note("    what was built stays: images are the Engine's cache");
+            self.screen.note("  (the images are removed by the demo: Mainstay keeps them, the Engine its build cache)");
+            let kinds = "process, container, network, volume, image, mount, link or rule";
+            self.screen.check(left.is_ok(), &format!("no {kinds} is left{text}"));
         } else {
             self.screen.check(left.is_ok(), &format!("no process, mount, control group, link or rule is left{text}"));
         }

@@ -58,13 +58,20 @@ struct Volumes {
     volumes: Option<Vec<Named>>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Image {
+    repo_tags: Option<Vec<String>>,
+}
+
 impl Containers {
     /// On the Engine that `MAINSTAY_DOCKER` names.
     pub fn of(owner: String) -> anyhow::Result<Self> {
         let url = std::env::var("MAINSTAY_DOCKER").context(
             "MAINSTAY_DOCKER names no Docker Engine: call this through `./dev`, or run `eval \"$(./dev docker start)\"` first",
         )?;
-        let path = url.strip_prefix("unix://").with_context(|| format!("MAINSTAY_DOCKER is `{url}`, not `unix://…`"))?;
+        let path =
+            url.strip_prefix("unix://").with_context(|| format!("MAINSTAY_DOCKER is `{url}`, not `unix://…`"))?;
         Ok(Self { socket: path.into(), api: Api::at(path.into()), owner })
     }
 
@@ -91,7 +98,7 @@ impl Containers {
         Ok(found)
     }
 
-    /// Everything that is there, one line each. Images are not: they are the Engine's cache.
+    /// Everything with the label that is there, one line each.
     pub fn left(&self) -> anyhow::Result<Vec<String>> {
         let containers = self.listed(true)?;
         let mut left: Vec<String> =
@@ -107,17 +114,34 @@ impl Containers {
     }
 
     /// Removes everything, without asking the daemon: for the way out after a failure.
-    pub fn remove_all(&self) {
+    pub fn remove_all(&self, project: &str) {
         let paths = || -> anyhow::Result<Vec<String>> {
-            let containers = self.listed(true)?.into_iter().map(|found| format!("/containers/{}?force=1&v=1", found.id));
+            let containers =
+                self.listed(true)?.into_iter().map(|found| format!("/containers/{}?force=1&v=1", found.id));
             let networks = self.networks()?.into_iter().map(|name| format!("/networks/{name}"));
             let volumes = self.volumes()?.into_iter().map(|name| format!("/volumes/{name}?force=1"));
             Ok(containers.chain(networks).chain(volumes).collect())
         };
         let removed = paths().and_then(|paths| paths.iter().try_for_each(|path| self.api.delete(path)));
+        let removed = removed.and_then(|()| self.remove_images(project));
         if let Err(error) = removed {
             complain(&format!("could not remove everything from the Docker Engine: {error:#}"));
         }
+    }
+
+    /// The names of images that were built for a project.
+    pub fn images(&self, project: &str) -> anyhow::Result<Vec<String>> {
+        let wanted = format!("%7B%22reference%22%3A%5B%22mainstay/{project}%22%5D%7D");
+        let found: Vec<Image> = self.api.get(&format!("/images/json?filters={wanted}"))?;
+        let own = format!("mainstay/{project}:");
+        // Equal images have the names of all who built them.
+        let names = found.into_iter().flat_map(|image| image.repo_tags.unwrap_or_default());
+        Ok(names.filter(|name| name.starts_with(&own)).collect())
+    }
+
+    /// Removes them; what they were built from stays in the Engine's cache.
+    pub fn remove_images(&self, project: &str) -> anyhow::Result<()> {
+        self.images(project)?.iter().try_for_each(|name| self.api.delete(&format!("/images/{name}")))
     }
 
     fn listed(&self, all: bool) -> anyhow::Result<Vec<Listed>> {

@@ -38,12 +38,11 @@ pub enum Engine {
 /// A shop of its own, and the Mainstay that carries it.
 pub struct Stage {
     /// The project's name.
-    project: &'static str,
+    project: String,
     /// Its files.
     pub project_folder: PathBuf,
     /// The port routes are served on.
     pub http_port: u16,
-    environment: String,
     /// What is on the Docker Engine, where that is the stage's engine.
     containers: Option<Containers>,
     binary: PathBuf,
@@ -84,29 +83,31 @@ pub struct Replica {
 impl Stage {
     /// Copies the example from `root` and takes ports that are free; starts nothing.
     pub fn set(root: &Path, binary: PathBuf, engine: Engine) -> anyhow::Result<Self> {
-        let stage = Self::empty(binary, "shop", engine)?;
+        let mut stage = Self::empty(binary, "shop", engine)?;
         copy(&root.join("examples/shop"), &stage.project_folder)?;
         stage.move_published_port()?;
+        if stage.has_containers() {
+            let own = stage.own_name()?;
+            stage.edit("compose.yaml", "\nname: shop\n", &format!("\nname: {own}\n"))?;
+        }
         Ok(stage)
     }
 
     /// A project of these files.
-    pub fn of_files(
-        binary: PathBuf,
-        project: &'static str,
-        engine: Engine,
-        files: &[(&str, &str)],
-    ) -> anyhow::Result<Self> {
-        let stage = Self::empty(binary, project, engine)?;
+    pub fn of_files(binary: PathBuf, project: &str, engine: Engine, files: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let mut stage = Self::empty(binary, project, engine)?;
         for (name, text) in files {
             let path = stage.project_folder.join(name);
             fs::create_dir_all(path.parent().context("a file lies in a folder")?)?;
             fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         }
+        if stage.has_containers() {
+            stage.own_name()?;
+        }
         Ok(stage)
     }
 
-    fn empty(binary: PathBuf, project: &'static str, engine: Engine) -> anyhow::Result<Self> {
+    fn empty(binary: PathBuf, project: &str, engine: Engine) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("mainstay-stage.").tempdir().context("make a temporary folder")?;
         // Services run as users of their own, which have to reach the project's files.
         fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
@@ -114,15 +115,20 @@ impl Stage {
         fs::create_dir(&project_folder)?;
         let http_port = free_port()?;
         let run = folder.path().join("run");
-        let (environment, containers) = match engine {
-            Engine::Process => ("development".to_owned(), None),
-            // An Engine may be shared, and the names of containers are made of the environment's.
-            Engine::Docker => {
-                (format!("stage-{}", leftovers::tag(&run)), Some(Containers::of(leftovers::owner(&run))?))
-            }
+        let containers = match engine {
+            Engine::Process => None,
+            Engine::Docker => Some(Containers::of(leftovers::owner(&run))?),
         };
-        let seen = BTreeSet::new();
-        Ok(Self { project, project_folder, http_port, environment, containers, binary, folder, seen, daemon: None })
+        let (project, seen) = (project.to_owned(), BTreeSet::new());
+        Ok(Self { project, project_folder, http_port, containers, binary, folder, seen, daemon: None })
+    }
+
+    /// An Engine may be shared: what things are called there is made of the project's name, so it gets one of its own.
+    fn own_name(&mut self) -> anyhow::Result<String> {
+        let own = format!("{}-{}", self.project, leftovers::tag(&self.path("run")));
+        self.edit("mainstay.yaml", &format!("project: {}\n", self.project), &format!("project: {own}\n"))?;
+        self.project.clone_from(&own);
+        Ok(own)
     }
 
     /// The example publishes 8080, which may be taken.
@@ -176,8 +182,7 @@ impl Stage {
             .env("MAINSTAY_STATE", self.path("state"))
             .env("MAINSTAY_RUN", self.path("run"))
             .env("MAINSTAY_SOCKET", self.path("run/mainstay.sock"))
-            .env("MAINSTAY_HTTP_PORT", self.http_port.to_string())
-            .env("MAINSTAY_ENVIRONMENT", &self.environment);
+            .env("MAINSTAY_HTTP_PORT", self.http_port.to_string());
         match &self.containers {
             // Also on a machine where a Docker answers.
             None => command.env("MAINSTAY_ENGINE", "process"),
@@ -229,7 +234,7 @@ impl Stage {
 
     /// Where the daemon's interface has the stack.
     pub fn stack_path(&self) -> String {
-        format!("/v1/stacks/{}/{}", self.project, self.environment)
+        format!("/v1/stacks/{}/development", self.project)
     }
 
     /// How the stack is, as the daemon sees it.
@@ -318,7 +323,9 @@ impl Stage {
     /// Takes the shop down and ends daemon and edge, as an operator would.
     pub fn strike(&mut self) -> anyhow::Result<()> {
         self.run(&["down", "--volumes", "--yes"])?;
-        self.end_daemon()
+        self.end_daemon()?;
+        // Mainstay keeps what it built for the next release. There is none: who comes next has names of its own.
+        self.containers.as_ref().map_or(Ok(()), |containers| containers.remove_images(&self.project))
     }
 
     /// Ends daemon and edge, and waits for their end.
@@ -346,7 +353,10 @@ impl Stage {
     /// What of ours is still on the machine, in words.
     pub fn leftovers(&self) -> anyhow::Result<Vec<String>> {
         let mut found = leftovers::of(self.folder.path(), &self.path("run"))?;
-        found.extend(self.containers.as_ref().map(Containers::left).transpose()?.unwrap_or_default());
+        if let Some(containers) = &self.containers {
+            found.extend(containers.left()?);
+            found.extend(containers.images(&self.project)?.into_iter().map(|name| format!("image {name}")));
+        }
         found.extend(self.survivors().into_iter().map(|process| format!("process {}", process.pid)));
         Ok(found)
     }
@@ -397,7 +407,7 @@ impl Stage {
         ours.for_each(end);
         // Docker's own processes end with their containers.
         if let Some(containers) = self.containers.as_ref().filter(|containers| containers.has_any()) {
-            containers.remove_all();
+            containers.remove_all(&self.project);
         }
         self.survivors().into_iter().for_each(end);
         self.reap();
