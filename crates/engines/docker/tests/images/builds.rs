@@ -48,7 +48,7 @@ async fn equal_inputs_are_built_once() {
 
 #[tokio::test]
 async fn a_file_is_newer_than_what_an_earlier_build_made_of_it() {
-    let world = World::new();
+    let world = World::new().await;
     // As `make` and `cargo` do it: what was made is kept between builds, and made anew when its source is newer.
     let made = "{ [ ! -e /made/page ] || [ /page -nt /made/page ]; } && cp /page /made/page";
     let steps = format!("{made}; touch -d '2010-01-01 00:00' /made/page; cmp /page /made/page");
