@@ -89,12 +89,9 @@ impl Output {
     pub fn failed(mut self, message: &str) -> FailedBuild {
         let _told = self.end();
         let message = self.redactor.text(message.trim());
-        FailedBuild {
-            step: self.step.map(|(step, _)| format!("[{}/{}] {}", step.number, step.of, step.text)),
-            trouble: if self.tail.is_empty() { Trouble::of(&message) } else { None },
-            message,
-            output: self.tail.into_lines(),
-        }
+        let step = self.step.map(|(step, _)| format!("[{}/{}] {}", step.number, step.of, step.text));
+        let output = self.tail.into_lines();
+        FailedBuild { step, trouble: Trouble::of_step(&message, &output), message, output }
     }
 
     fn line(&mut self, line: &str, news: &mut Vec<News>) {
@@ -136,11 +133,6 @@ impl Tail {
             self.0.pop_front();
         }
         self.0.push_back(line);
-    }
-
-    /// Whether nothing was written.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// The oldest first.

@@ -61,8 +61,7 @@ impl Trace {
             }
             None => (None, Vec::new()),
         };
-        // The output of a step may say anything, also "not found"; only what has none failed before it ran.
-        let trouble = if output.is_empty() { Trouble::of(&message) } else { None };
+        let trouble = Trouble::of_step(&message, &output);
         FailedBuild { step: name, message, output, trouble }
     }
 
