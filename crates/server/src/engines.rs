@@ -44,12 +44,22 @@ impl Engines {
     }
 
     /// The stacks of which anything exists, each with its engine.
+    ///
+    /// Errors: an engine does not answer. One that no stack was ever put on need not: many a machine has no Docker.
     pub async fn stacks(&self) -> Result<Vec<(StackId, &Arc<dyn Engine>)>, EngineError> {
         let mut stacks = Vec::new();
         for engine in &self.all {
-            stacks.extend(engine.stacks().await?.into_iter().map(|stack| (stack, engine)));
+            match engine.stacks().await {
+                Ok(found) => stacks.extend(found.into_iter().map(|stack| (stack, engine))),
+                Err(_) if !self.is_used(engine.kind()) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(stacks)
+    }
+
+    fn is_used(&self, kind: EngineKind) -> bool {
+        kind == self.usual() || self.of.read().unwrap_or_else(PoisonError::into_inner).values().any(|of| *of == kind)
     }
 
     /// Subnets that networks must keep away from.

@@ -293,3 +293,6 @@ fn list<T: ToString>(items: impl Iterator<Item = T>) -> Option<Vec<String>> {
 fn map(map: &BTreeMap<String, String>) -> Option<HashMap<String, String>> {
     (!map.is_empty()).then(|| map.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
 }
+
+#[cfg(test)]
+mod tests;

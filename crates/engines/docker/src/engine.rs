@@ -10,7 +10,7 @@ use crate::labels::{self, StartedWith};
 use crate::layout::Layout;
 use crate::logs::Followers;
 use crate::names::Names;
-use crate::{container, network, phase, watch};
+use crate::{container, network, phase, versions, watch};
 use ::network::{Duty, Rules, Scope, Wall};
 use async_trait::async_trait;
 use bollard::Docker;
@@ -69,6 +69,8 @@ pub(crate) struct Inner {
     /// The networks that the rules were last told of.
     walls: Arc<Mutex<Vec<Wall>>>,
     turns: Mutex<Turns>,
+    /// The places of replicas that are being started: no container shows them yet.
+    pub(crate) places: tokio::sync::Mutex<BTreeMap<(StackId, ReplicaId), u32>>,
     /// Made when it is first needed, and anew after the Engine was away.
     images: Mutex<Option<Arc<ImageStore>>>,
 }
@@ -93,6 +95,7 @@ impl DockerEngine {
             changes: Changes::default(),
             followers: Followers::default(),
             turns: Mutex::default(),
+            places: tokio::sync::Mutex::default(),
             images: Mutex::default(),
         });
         watch::spawn(&inner);
@@ -266,7 +269,12 @@ impl Inner {
 
     /// Whether a path lies within what no replica may see. One that holds it (`/`) may be mounted: monitoring does.
     pub(crate) fn is_hidden(&self, path: &Path) -> bool {
-        let real = runtime::files::canonical(path).unwrap_or_else(|_| path.to_owned());
+        // The Engine makes what is missing, at the end of links that are there.
+        let real = path.ancestors().find_map(|there| {
+            let missing = path.strip_prefix(there).ok()?;
+            Some(runtime::files::canonical(there).ok()?.join(missing))
+        });
+        let real = real.unwrap_or_else(|| path.to_owned());
         self.settings.hidden.iter().any(|hidden| real.starts_with(hidden))
     }
 }
@@ -336,7 +344,15 @@ impl Engine for DockerEngine {
     }
 
     async fn check(&self, template: &Template) -> Vec<Shortcoming> {
-        self.inner.shortcomings(template)
+        let mut found = self.inner.shortcomings(template);
+        // One that is away is told of when something is asked of it.
+        if let Ok(docker) = self.inner.docker().await
+            && let Err(error) = versions::check(template, &docker.client_version())
+        {
+            let cure = "Update Docker, or remove that key".into();
+            found.push(Shortcoming { fatal: true, what: error.to_string(), cure });
+        }
+        found
     }
 
     fn log_path(&self, stack: &StackId, id: &ReplicaId) -> PathBuf {

@@ -37,15 +37,15 @@ pub enum Error {
     Broken(#[source] bollard::errors::Error),
     /// The Engine is too old.
     #[error(
-        "the Docker Engine speaks API {found}, {needed} or newer is needed for {what}: update Docker, or remove that key"
+        "the Docker Engine speaks API {found}, and `{key}` needs {needed} or newer: update Docker, or remove that key"
     )]
     TooOld {
         /// What it speaks.
         found: String,
         /// What is needed.
-        needed: &'static str,
-        /// For what.
-        what: &'static str,
+        needed: String,
+        /// By which key of the service.
+        key: &'static str,
     },
     /// Something of ours cannot be read back.
     #[error("{subject} cannot be read: {why}")]
@@ -134,6 +134,9 @@ pub enum Error {
     /// What shall be asked does not run.
     #[error("it does not run")]
     NotRunning,
+    /// Somebody has paused it.
+    #[error("it is paused: let it go on with `docker unpause {0}`")]
+    Paused(String),
     /// It did not end.
     #[error("it did not end within {0:?} of being killed")]
     Deaf(std::time::Duration),

@@ -5,6 +5,7 @@
 
 use crate::engine::Inner;
 use crate::error::Error;
+use crate::names;
 use crate::start::is_running;
 use bollard::Docker;
 use bollard::container::LogOutput;
@@ -37,6 +38,9 @@ impl Inner {
     pub(crate) async fn exec(self: &Arc<Self>, stack: &StackId, id: &ReplicaId, exec: Exec) -> Result<ExecExit, Error> {
         let docker = self.docker().await?;
         let found = self.container(stack, id).await?.filter(is_running).ok_or(Error::NotRunning)?;
+        if found.state.is_some_and(|state| state.paused.unwrap_or_default()) {
+            return Err(Error::Paused(names::container(stack, id)));
+        }
         let container = found.id.unwrap_or_default();
         let config = ExecConfig {
             attach_stdin: Some(true),

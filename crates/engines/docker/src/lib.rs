@@ -24,6 +24,7 @@ mod network;
 mod phase;
 mod start;
 mod usage;
+mod versions;
 mod watch;
 
 pub use docker::{Address, AddressError};

@@ -55,8 +55,10 @@ fn time(text: Option<&str>) -> Option<Timestamp> {
 /// What went wrong, without the layers it came through.
 pub(crate) fn plain(message: &str) -> String {
     let text = message.trim();
-    // `OCI runtime create failed: container_linux.go:380: starting container process caused: exec: "x": …: unknown`
-    let text = text.rsplit_once("starting container process caused: ").map_or(text, |(_, rest)| rest);
+    // `OCI runtime create failed: container_linux.go:380: starting container process caused: exec: "x": …: unknown`,
+    // later `OCI runtime create failed: runc create failed: unable to start container process: exec: "x": …: unknown`.
+    let layers = ["starting container process caused: ", "unable to start container process: "];
+    let text = layers.iter().find_map(|layer| Some(text.rsplit_once(layer)?.1)).unwrap_or(text);
     text.strip_suffix(": unknown").unwrap_or(text).to_owned()
 }
 
@@ -103,8 +105,12 @@ mod tests {
         check(Status::EXITED, 1, true, "", "exited with code 1 at 3000");
         check(Status::EXITED, 255, false, "", "exited with code 255 at 3000");
         check(Status::DEAD, 0, false, "", "ended together with its shim at 2500");
-        let failed = "OCI runtime create failed: container_linux.go:380: starting container process caused: exec: \
-            \"/x\": stat /x: no such file or directory: unknown";
-        check(Status::CREATED, 127, false, failed, "exec: \"/x\": stat /x: no such file or directory");
+        for layers in [
+            "OCI runtime create failed: container_linux.go:380: starting container process caused",
+            "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process",
+        ] {
+            let failed = format!("{layers}: exec: \"/x\": stat /x: no such file or directory: unknown");
+            check(Status::CREATED, 127, false, &failed, "exec: \"/x\": stat /x: no such file or directory");
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::container::{self, Ground, Inputs};
 use crate::engine::Inner;
 use crate::error::Error;
 use crate::labels::{self, StartedWith};
-use crate::{names, network, phase};
+use crate::{names, network, phase, versions};
 use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, Volume, VolumeCreateRequest};
 use bollard::query_parameters::{
@@ -59,7 +59,23 @@ impl Inner {
             self.follow(stack, found);
             return if is_same { Ok(()) } else { Err(Error::Busy(start.id.clone())) };
         }
+        versions::check(&start.template, &docker.client_version())?;
         let ground = self.ground(stack, start).await?;
+        let place = self.take_place(stack, &start.id, found.as_ref().and_then(place_of)).await?;
+        let made = self.make(&docker, stack, start, found, (place, ground)).await;
+        self.places.lock().await.remove(&(stack.clone(), start.id.clone()));
+        made
+    }
+
+    /// Makes the container of a replica in place of `found`, and starts it.
+    async fn make(
+        self: &Arc<Self>,
+        docker: &Docker,
+        stack: &StackId,
+        start: &Start,
+        found: Option<ContainerInspectResponse>,
+        (place, ground): (u32, Ground),
+    ) -> Result<(), Error> {
         let id = container::image(&start.template.runs)?;
         let image = match docker.inspect_image(id.as_str()).await.map_err(|error| self.refused(error)) {
             Err(error) if error.is_missing() => return Err(Error::NoImage(id.short().to_owned())),
@@ -69,8 +85,6 @@ impl Inner {
         let asked = || config.stop_signal.as_deref().and_then(phase::signal);
         let stop_signal = start.template.stop_signal.or_else(asked).unwrap_or(SIGTERM);
         let wants: Vec<String> = config.volumes.unwrap_or_default().into_iter().collect();
-        let before = found.as_ref().and_then(place_of);
-        let place = anonymous::place(before, &self.places(stack, &start.id).await?);
         let with = self.started_with(stack, start, stop_signal, place).await?;
         let anonymous = self.anonymous(stack, start, &wants, place).await?;
         let files = self.lay_files(stack, start)?;
@@ -78,7 +92,7 @@ impl Inner {
         if let Some(found) = found {
             self.discard(stack, &start.id, &found).await?;
         }
-        let usual_driver = self.usual_driver(&docker).await?;
+        let usual_driver = self.usual_driver(docker).await?;
         let request = container::request(&Inputs {
             names: &self.settings.names,
             stack,
@@ -92,7 +106,7 @@ impl Inner {
             ground: &ground,
             usual_driver: &usual_driver,
         })?;
-        self.create(&docker, stack, &start.id, request).await
+        self.create(docker, stack, &start.id, request).await
     }
 
     async fn create(
@@ -202,15 +216,22 @@ impl Inner {
         Ok(found)
     }
 
-    /// The places that other replicas of the service have.
-    async fn places(&self, stack: &StackId, id: &ReplicaId) -> Result<BTreeSet<u32>, Error> {
-        let containers = self.containers(Some(stack)).await?;
+    /// A place that no other replica of the service has, kept for this one until its container shows it.
+    async fn take_place(&self, stack: &StackId, id: &ReplicaId, before: Option<u32>) -> Result<u32, Error> {
+        let counts = |other: &ReplicaId| other.service == id.service && other != id && !anonymous::is_one_off(other);
+        let mut kept = self.places.lock().await;
+        let mut taken: BTreeSet<u32> =
+            kept.iter().filter(|((of, other), _)| of == stack && counts(other)).map(|(_, place)| *place).collect();
+        // After that: what was kept until now is there by now.
         let place = |labels: HashMap<String, String>| {
             let other: ReplicaId = labels.get(labels::ID)?.parse().ok()?;
-            let counts = other.service == id.service && other != *id && !anonymous::is_one_off(&other);
-            counts.then(|| StartedWith::read(&labels).ok()).flatten().map(|with| with.place)
+            counts(&other).then(|| StartedWith::read(&labels).ok()).flatten().map(|with| with.place)
         };
-        Ok(containers.into_iter().filter_map(|container| container.labels).filter_map(place).collect())
+        let containers = self.containers(Some(stack)).await?;
+        taken.extend(containers.into_iter().filter_map(|container| container.labels).filter_map(place));
+        let place = anonymous::place(before, &taken);
+        kept.insert((stack.clone(), id.clone()), place);
+        Ok(place)
     }
 
     /// The volumes without a name that a replica gets, by target: those it asks for, and those its image asks for.

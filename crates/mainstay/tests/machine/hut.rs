@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use testkit::docker::Engine;
 
 /// How long anything may take before a test gives up.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -18,6 +19,24 @@ pub struct Hut {
     folder: tempfile::TempDir,
     run: PathBuf,
     tag: u16,
+    docker: Option<Docker>,
+}
+
+/// The Docker Engine that a hut's stacks lie on.
+pub enum Docker {
+    /// That of all tests.
+    Shared,
+    /// One that the test may kill; the daemon is in its network namespace.
+    Own(Box<Engine>),
+}
+
+impl Docker {
+    pub fn url(&self) -> String {
+        match self {
+            Self::Shared => testkit::docker::url(),
+            Self::Own(engine) => engine.url(),
+        }
+    }
 }
 
 /// How a command ended.
@@ -64,10 +83,19 @@ impl Web<'_> {
 impl Hut {
     /// A folder with the web server in it; no daemon yet.
     pub fn new() -> Self {
+        Self::of(None)
+    }
+
+    /// The same with a Docker Engine as its usual engine.
+    pub fn on(docker: Docker) -> Self {
+        Self::of(Some(docker))
+    }
+
+    fn of(docker: Option<Docker>) -> Self {
         // Not below `/tmp`: that is each replica's own.
         let folder = tempfile::Builder::new().prefix("mainstay-hut-").tempdir_in("/var/tmp").unwrap();
         let (tag, run) = claim(folder.path());
-        let hut = Self { folder, run, tag };
+        let hut = Self { folder, run, tag, docker };
         std::fs::create_dir(hut.project()).unwrap();
         hut.write("server.pl", include_str!("hut/server.pl"));
         hut
@@ -87,6 +115,28 @@ impl Hut {
 
     pub fn project(&self) -> PathBuf {
         self.path().join("project")
+    }
+
+    /// A number that no other hut has at the same time.
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// The first three numbers of the addresses that its networks may have.
+    pub fn net(&self) -> String {
+        let [_, high, low, _] = subnet(self.tag).octets();
+        format!("10.{high}.{low}")
+    }
+
+    /// Panics: when it is on none.
+    pub fn docker(&self) -> &Docker {
+        self.docker.as_ref().unwrap()
+    }
+
+    /// Panics: when it has none of its own.
+    pub fn own(&mut self) -> &mut Engine {
+        let Some(Docker::Own(engine)) = &mut self.docker else { panic!("no Engine of its own") };
+        engine
     }
 
     pub fn state(&self) -> PathBuf {
@@ -171,12 +221,18 @@ services:
 
     /// The same with a copy of the program.
     pub fn command_of(&self, program: &Path, words: &[&str]) -> Command {
-        let mut command = Command::new(program);
+        let mut command = match &self.docker {
+            Some(Docker::Own(engine)) => engine.command(program),
+            _ => Command::new(program),
+        };
         command.args(words).env_clear().current_dir(self.project());
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.path()).env("TZ", "UTC");
         command.env("MAINSTAY_STATE", self.state()).env("MAINSTAY_RUN", &self.run);
         command.env("MAINSTAY_SOCKET", self.socket()).env("MAINSTAY_HTTP_PORT", self.http().to_string());
-        command.env("MAINSTAY_ENGINE", "process");
+        match &self.docker {
+            Some(docker) => command.env("MAINSTAY_ENGINE", "docker").env("DOCKER_HOST", docker.url()),
+            None => command.env("MAINSTAY_ENGINE", "process"),
+        };
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -260,7 +316,11 @@ services:
 
     /// What the route answers.
     pub fn get(&self) -> Result<String, String> {
-        get(self.http())
+        let Some(Docker::Own(engine)) = &self.docker else { return get(self.http()) };
+        let asked =
+            engine.command("curl").args(["-fsS", &format!("http://127.0.0.1:{}/", self.http())]).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if asked.status.success() { Ok(text(&asked.stdout)) } else { Err(text(&asked.stderr)) }
     }
 
     /// What the machine has of this hut's stacks.

@@ -6,13 +6,17 @@ use std::process::Command;
 /// Everything below `folder` or with `tag` in its name, one line each.
 pub fn of(folder: &Path, tag: &str) -> Vec<String> {
     let mut found = mounts(folder);
-    let links = names("/sys/class/net").into_iter().filter(|name| name.starts_with(&format!("ms{tag}")));
+    let links = names("/sys/class/net")
+        .into_iter()
+        .filter(|name| ["ms", "md"].iter().any(|kind| name.starts_with(&format!("{kind}{tag}"))));
     found.extend(links.map(|name| format!("link {name}")));
     let name = format!("mainstay-{tag}");
     found.extend(groups(&name).into_iter().map(|path| format!("control group {}", path.display())));
     let output = Command::new("nft").args(["list", "tables"]).output().expect("nft");
     let tables = String::from_utf8_lossy(&output.stdout).into_owned();
-    found.extend(tables.lines().filter(|line| line.ends_with(&name)).map(str::to_owned));
+    let of_docker = format!("mainstay-docker-{tag}");
+    let is_ours = |line: &&str| line.ends_with(&name) || line.ends_with(&of_docker);
+    found.extend(tables.lines().filter(is_ours).map(str::to_owned));
     found
 }
 

@@ -1,6 +1,7 @@
 //! The whole program on the real machine, black box: daemon, process engine, edge and replicas, as root.
 //!
-//! Needs root on Linux, nftables, perl, ssh and sshd; without them the tests fail. Every test has a daemon of its own with its own
+//! Needs root on Linux, nftables, perl, ssh, sshd and a Docker Engine at `MAINSTAY_DOCKER`; without them the tests fail. Every test
+//! has a daemon of its own with its own
 //! folders, ports and names in the kernel, so that they may run at the same time; each ends what it started, by process
 //! number, also when it fails.
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests touch the machine")]
@@ -8,6 +9,8 @@
 
 mod cuts;
 mod deaths;
+mod docker;
+mod engines;
 mod failures;
 mod hosts;
 mod hut;
@@ -23,3 +26,4 @@ mod sessions;
 mod sshd;
 mod state;
 mod streams;
+mod yard;

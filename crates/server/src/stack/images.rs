@@ -5,8 +5,8 @@
 use super::world::World;
 use crate::api::ApiError;
 use crate::api::images::ImageEvent;
-use engine::EngineError;
 use engine::images::{Credentials, Facts, Healthcheck, How, News, Prepared, Progress, Wanted};
+use engine::{EngineError, Retry};
 use futures_util::{StreamExt as _, stream};
 use model::container::{ImageId, Pinned};
 use model::fingerprint::of_build;
@@ -169,7 +169,10 @@ fn not_prepared(service: &ServiceName) -> ApiError {
 }
 
 fn refused(services: &[ServiceName], error: &EngineError) -> ApiError {
-    ApiError::new(422, "MS0248", format!("the image of {} cannot be had", quoted(services))).help(crate::chain(error))
+    // What may pass is no fault of the files.
+    let status = if error.retry == Retry::Later { 502 } else { 422 };
+    ApiError::new(status, "MS0248", format!("the image of {} cannot be had", quoted(services)))
+        .help(crate::chain(error))
 }
 
 fn quoted(services: &[ServiceName]) -> String {

@@ -17,8 +17,13 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../xtask/docker/en
 pub struct Engine {
     // Before the folder: it is in use as long as this runs.
     keeper: Keeper,
+    _disk: Option<Disk>,
     dir: TempDir,
 }
+
+/// A file system in memory.
+#[derive(Debug)]
+struct Disk(PathBuf);
 
 #[derive(Debug)]
 struct Keeper {
@@ -30,10 +35,20 @@ struct Keeper {
 impl Engine {
     /// Starts one. Panics when it cannot be started, with what it said of that.
     pub fn start() -> Self {
+        Self::start_on(None)
+    }
+
+    /// The same with room for so many bytes of images, containers and volumes, which it can fill up.
+    pub fn start_with_disk(bytes: u64) -> Self {
+        Self::start_on(Some(bytes))
+    }
+
+    fn start_on(disk: Option<u64>) -> Self {
         // Not in /tmp, which may be in memory; layers of images need a disk.
         let dir = tempfile::Builder::new().prefix("mainstay-engine-").tempdir_in("/var/tmp");
         let dir = dir.expect("a temporary folder can be made in /var/tmp");
         let name = dir.path().file_name().expect("a temporary folder has a name");
+        let disk = disk.map(|bytes| Disk::mount(dir.path().join("data"), bytes));
         let child = Command::new("unshare")
             .args(["--net", "--", SCRIPT, "hand"])
             // The last part of the second names its control group.
@@ -44,7 +59,7 @@ impl Engine {
         let mut child = child.expect("`unshare` is installed");
         let orders = child.stdin.take();
         let answers = BufReader::new(child.stdout.take().expect("its output is piped"));
-        let mut engine = Self { keeper: Keeper { child, orders, answers }, dir };
+        let mut engine = Self { keeper: Keeper { child, orders, answers }, _disk: disk, dir };
         engine.keeper.expect("ready");
         engine
     }
@@ -106,6 +121,25 @@ impl Engine {
     /// Starts the server again, after [`Engine::stop`] or [`Engine::kill`], and waits until it answers.
     pub fn start_again(&mut self) {
         self.keeper.order("start");
+    }
+}
+
+impl Disk {
+    fn mount(at: PathBuf, bytes: u64) -> Self {
+        std::fs::create_dir(&at).expect("its folder is new");
+        let size = format!("size={bytes},mode=0711");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&at).status();
+        assert!(mounted.expect("`mount` is installed").success(), "mounts need root");
+        Self(at)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let ended = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        if !ended.is_ok_and(|status| status.success()) {
+            eprintln!("{} is still mounted", self.0.display());
+        }
     }
 }
 

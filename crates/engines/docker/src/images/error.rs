@@ -113,7 +113,7 @@ impl FailedBuild {
     /// Of what the builder has said. A step that ran may say anything, also "not found": only a full disk is no fault of it.
     pub(crate) fn new(step: Option<String>, message: String, output: Vec<String>) -> Self {
         let ran = !output.is_empty() || step.as_deref().is_some_and(|step| step.contains("RUN "));
-        let trouble = Trouble::of(&message).filter(|trouble| !ran || *trouble == Trouble::Full);
+        let trouble = Trouble::of_step(&message, &output).filter(|trouble| !ran || *trouble == Trouble::Full);
         Self { step, message, output, trouble }
     }
 }

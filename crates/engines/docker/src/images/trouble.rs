@@ -76,6 +76,16 @@ const WORDS: [(Trouble, &[&str]); 7] = [
 ];
 
 impl Trouble {
+    /// Why a step of a build failed with these words and this output; none when the fault is its own.
+    ///
+    /// Output may say anything, also "not found": a step that has some did run. A full disk it names as the Engine does.
+    pub fn of_step(message: &str, output: &[String]) -> Option<Self> {
+        if output.is_empty() {
+            return Self::of(message);
+        }
+        output.iter().any(|line| Self::of(line) == Some(Self::Full)).then_some(Self::Full)
+    }
+
     /// What these words mean; none when they say something else.
     pub fn of(message: &str) -> Option<Self> {
         let message = message.to_lowercase();
@@ -95,6 +105,17 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_output_of_a_step_tells_of_a_full_disk_and_of_nothing_else() {
+        let check = |output: &[&str]| {
+            let output: Vec<String> = output.iter().map(|line| (*line).to_owned()).collect();
+            Trouble::of_step("exit code: 1", &output)
+        };
+        assert_eq!(check(&["cat: write error: No space left on device", "exiting"]), Some(Trouble::Full));
+        assert_eq!(check(&["make: connection refused", "404 not found"]), None);
+        assert_eq!(Trouble::of_step("manifest unknown", &[]), Some(Trouble::Absent));
+    }
 
     #[test]
     fn words_are_understood() {
