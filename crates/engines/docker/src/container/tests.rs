@@ -1,8 +1,8 @@
 //! What the Engine is asked for, word for word.
 
-use super::{Inputs, request};
+use super::{Ground, Inputs, request};
 use crate::labels::StartedWith;
-use crate::names::Names;
+use crate::names::{self, Names};
 use expect_test::{Expect, expect, expect_file};
 use model::container::{Container, Device, Logging, Namespaces};
 use model::project::{Attachment, File, FileKind, Limits, Mount, MountSource, Role, Runs, Template, User};
@@ -155,9 +155,17 @@ fn check(template: Template, role: Role, usual_driver: &str, want: &dyn Fn(&str)
     let with = StartedWith::new(&start, "api-host".into(), 10, 1);
     let anonymous =
         if asks { map(&[("/var/kept", "shop-production_api.1.var-kept"), ("/one-off", "")]) } else { map(&[]) };
+    let stack = name("shop@production");
+    let networks = start.template.networks.keys().map(|name| (name.clone(), names::network(&stack, name)));
+    let volume = |mount: &Mount| match &mount.source {
+        MountSource::Volume(name) => Some((name.clone(), names::volume(&stack, name))),
+        _ => None,
+    };
+    let volumes = start.template.mounts.iter().filter_map(volume);
+    let ground = Ground { networks: networks.collect(), volumes: volumes.collect() };
     let asked = request(&Inputs {
         names: &Names::default(),
-        stack: &name("shop@production"),
+        stack: &stack,
         start: &start,
         with: &with,
         stop_signal: 10,
@@ -165,6 +173,7 @@ fn check(template: Template, role: Role, usual_driver: &str, want: &dyn Fn(&str)
         hosts: hosts.as_deref(),
         files: &files,
         anonymous: &anonymous,
+        ground: &ground,
         usual_driver,
     });
     let asked = asked.expect("it can be asked for");

@@ -38,15 +38,13 @@ async fn a_network_or_volume_of_that_name_that_is_not_ours_is_named_and_left_alo
     let keep = Action::EnsureVolume { name: "data".parse().unwrap(), made: Default::default() };
     let mut start = bench.start("web.1", bench.shell(RUNS));
     std::sync::Arc::make_mut(&mut start.template).mounts.push(volume("data", "/data"));
-    for (action, name) in [
-        (ensure, &network),
-        (keep, &data),
-        (Action::RemoveNetwork { name: "back".parse().unwrap() }, &network),
-        (Action::RemoveVolume { name: "data".parse().unwrap() }, &data),
-        (Action::Start(start.into()), &data),
-    ] {
+    for (action, name) in [(ensure, &network), (keep, &data)] {
         bench.refuses(action, &[name, "not this project's", "remove or rename it"]).await;
     }
+    bench.refuses(Action::Start(start.into()), &["`data` does not exist"]).await;
+    // There is none of ours to be removed.
+    bench.perform(Action::RemoveNetwork { name: "back".parse().unwrap() }).await;
+    bench.perform(Action::RemoveVolume { name: "data".parse().unwrap() }).await;
     let placed = bench.placed().await;
     assert!(placed.networks.is_empty() && placed.volumes.is_empty(), "{placed:?}");
     docker(&["network", "inspect", &network]);
