@@ -71,9 +71,9 @@ impl ImageStore {
         let fits = before.as_ref().map(|image| Platform::of(image).fits(&wanted));
         let is_pinned = asked.image.digest().is_some();
         match (decide(asked.pull, is_pinned, fits, asked.platform.is_some(), self.since_asked(&name)), before) {
-            (Next::Use, Some(image)) => return Ok(self.found(How::Found, image, asked.image)),
-            (Next::Refuse, _) => return Err(Error::NotThere(name)),
-            (Next::Misfit, Some(image)) => return Err(misfit(asked, &image, &wanted)),
+            (Next::Use, Some(image)) => Ok(self.found(How::Found, image, asked.image)),
+            (Next::Refuse, _) => Err(Error::NotThere(name)),
+            (Next::Misfit, Some(image)) => Err(misfit(asked, &image, &wanted)),
             (_, before) => {
                 self.pull(asked, progress).await?;
                 let image = self.look(&name).await?.ok_or_else(|| Error::Vanished(name.clone()))?;
