@@ -73,6 +73,8 @@ pub(crate) struct Inner {
     pub(crate) places: tokio::sync::Mutex<BTreeMap<(StackId, ReplicaId), u32>>,
     /// Made when it is first needed, and anew after the Engine was away.
     images: Mutex<Option<Arc<ImageStore>>>,
+    /// How this Engine keeps output unless it is told otherwise: a setting that it reads when it starts.
+    pub(crate) usual_driver: Mutex<Option<String>>,
 }
 
 type Turns = BTreeMap<(StackId, ReplicaId), Arc<tokio::sync::Mutex<()>>>;
@@ -97,6 +99,7 @@ impl DockerEngine {
             turns: Mutex::default(),
             places: tokio::sync::Mutex::default(),
             images: Mutex::default(),
+            usual_driver: Mutex::default(),
         });
         watch::spawn(&inner);
         Self { inner }
@@ -116,6 +119,7 @@ impl Inner {
     pub(crate) fn forget(&self) {
         self.connection.forget();
         *self.images.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.usual_driver.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     async fn images(&self) -> Result<Arc<ImageStore>, Error> {

@@ -143,7 +143,7 @@ impl Inner {
             let size = rustix::termios::tcgetwinsize(&terminal).ok().map(|size| (size.ws_row, size.ws_col));
             if let Some((height, width)) = size.filter(|size| size.0 > 0 && known != Some(*size)) {
                 known = Some((height, width));
-                let options = ResizeExecOptions { height: height.into(), width: width.into() };
+                let options = ResizeExecOptions { height, width };
                 // One that has just ended has no size.
                 let _ = docker.resize_exec(id, options).await;
             }

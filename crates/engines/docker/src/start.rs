@@ -21,7 +21,7 @@ use runtime::OnError;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 /// What a kill may take on a machine under load.
@@ -291,8 +291,13 @@ impl Inner {
     }
 
     async fn usual_driver(&self, docker: &Docker) -> Result<String, Error> {
+        if let Some(known) = self.usual_driver.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+            return Ok(known);
+        }
         let info = docker.info().await.map_err(|error| self.refused(error))?;
-        Ok(info.logging_driver.unwrap_or_else(|| "json-file".into()))
+        let driver = info.logging_driver.unwrap_or_else(|| "json-file".into());
+        *self.usual_driver.lock().unwrap_or_else(PoisonError::into_inner) = Some(driver.clone());
+        Ok(driver)
     }
 
     /// Asks a replica to stop, and ends it after `grace`.
