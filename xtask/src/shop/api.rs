@@ -140,8 +140,9 @@ impl Api {
         let mut stream =
             UnixStream::connect(&self.socket).with_context(|| format!("connect to {}", self.socket.display()))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "{what} HTTP/1.0\r\nHost: mainstay\r\nContent-Length: 0\r\n\r\n")
-            .with_context(|| what.clone())?;
+        // In one piece: who answers early, and leaves, has had all of it.
+        let request = format!("{what} HTTP/1.0\r\nHost: mainstay\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).with_context(|| what.clone())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).with_context(|| what.clone())?;
         let end =
