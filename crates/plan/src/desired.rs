@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 /// What is wanted of one stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one for each stack, and most are up")]
 pub enum Desired {
     /// It runs.
     Up(Up),

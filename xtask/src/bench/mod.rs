@@ -6,6 +6,7 @@
 mod adoption;
 mod compose;
 mod decisions;
+mod docker;
 mod edge;
 mod footprint;
 mod row;
@@ -29,7 +30,7 @@ pub struct Options {
     /// Write all figures to a file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write docs/benchmarks.md
+    /// Write docs/benchmarks.md: all of it, or the section of the one bench that has its own (compose, docker)
     #[arg(long)]
     write: bool,
     /// Rounds that medians are taken over
@@ -58,6 +59,7 @@ const ALL: &[Entry] = &[
     Entry { name: "footprint", what: "memory and time of daemon and shims with the shop", measure: footprint::measure },
     Entry { name: "adoption", what: "a daemon's restart with 200 replicas", measure: adoption::measure },
     Entry { name: "edge", what: "latency and throughput of the edge", measure: edge::measure },
+    Entry { name: "docker", what: "the Docker engine beside docker-compose and the Engine", measure: docker::measure },
 ];
 
 /// What a bench runs in.
@@ -88,7 +90,11 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<bool> {
     }
     ensure!(options.rounds > 0, "no rounds, no median: write `--rounds 1` or more");
     let entries = chosen(&options.names)?;
-    ensure!(!options.write || entries.len() == ALL.len(), "`--write` writes the whole page: leave the names out");
+    let section = section(&entries);
+    ensure!(
+        !options.write || section.is_some() || entries.len() == ALL.len(),
+        "`--write` writes the whole page, or the section of `compose` or of `docker`: leave the other names out"
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async { catch_interrupts() }).context("listen for signals")?;
     let bench = Bench { root: root.to_owned(), rounds: options.rounds, binary: OnceCell::new() };
@@ -110,7 +116,15 @@ pub fn run(root: &Path, options: &Options) -> anyhow::Result<bool> {
         std::fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))?;
     }
     if options.write {
-        std::fs::write(root.join("docs/benchmarks.md"), table::page(&rows, &setting)).context("write the page")?;
+        let path = root.join("docs/benchmarks.md");
+        let page = match section {
+            None => table::page(&rows, &setting),
+            Some((title, what)) => {
+                let page = std::fs::read_to_string(&path).context("read the page")?;
+                table::with_section(&page, title, &table::section(title, what, &rows, &setting))
+            }
+        };
+        std::fs::write(path, page).context("write the page")?;
     }
     Ok(rows.iter().all(|row| row.failure.is_none()))
 }
@@ -124,6 +138,21 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Entry>> {
     }
     let is_chosen = |entry: &&Entry| names.is_empty() || names.iter().any(|name| entry.name.starts_with(name.as_str()));
     Ok(ALL.iter().filter(is_chosen).collect())
+}
+
+/// The title of the section that is written when only this bench is run, and what stands above its figures.
+fn section(entries: &[&Entry]) -> Option<(&'static str, &'static str)> {
+    match entries {
+        [only] if only.name == "compose" => Some((
+            "Reading Compose files",
+            "Whole processes, from start to end, beside the reference implementation, which refuses files of more than 100,000 values.",
+        )),
+        [only] if only.name == "docker" => Some((
+            "Docker",
+            "Mainstay, docker-compose and the Engine alone on one Docker Engine, in one run and in turn. docker-compose's health\n             checks ask every 200 ms: the Engine has no start_interval, and would ask for the first time after 5 s.",
+        )),
+        _ => None,
+    }
 }
 
 /// When, where and how figures were measured, one line each.

@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Goal {
     /// Small is good.
     AtMost(f64),
+    /// Large is good.
+    AtLeast(f64),
     /// Nobody has said; small is good.
     Low,
     /// Nobody has said; large is good.
@@ -35,6 +37,7 @@ impl Goal {
     pub fn is_met(self, figure: f64) -> Option<bool> {
         match self {
             Self::AtMost(most) => Some(figure <= most),
+            Self::AtLeast(least) => Some(figure >= least),
             Self::Low | Self::High => None,
         }
     }
@@ -48,6 +51,7 @@ impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtMost(most) => write!(f, "≤ {}", figure(*most)),
+            Self::AtLeast(least) => write!(f, "≥ {}", figure(*least)),
             Self::Low | Self::High => f.write_str("–"),
         }
     }
@@ -123,6 +127,8 @@ mod tests {
     fn verdicts_say_what_is_not_met() {
         assert_eq!(Row::new("x", "ms", 2.0, Goal::AtMost(2.0)).verdict(), "yes");
         assert_eq!(Row::new("x", "ms", 2.1, Goal::AtMost(2.0)).verdict(), "NOT MET");
+        assert_eq!(Row::new("x", "×", 0.9, Goal::AtLeast(0.9)).verdict(), "yes");
+        assert_eq!(Row::new("x", "×", 0.8, Goal::AtLeast(0.9)).verdict(), "NOT MET");
         assert_eq!(Row::new("x", "ms", 2.0, Goal::Low).verdict(), "–");
         assert_eq!(Row::failed("x", "no wrk").verdict(), "FAILED");
     }

@@ -4,6 +4,9 @@ use super::row::{Row, figure};
 use serde_json::json;
 use std::fmt::Write as _;
 
+/// How the page ends.
+const END: &str =
+    "*ratio* is ours divided by the best peer's figure. What each bench does stands in `xtask/src/bench`.\n";
 const HEAD: [&str; 7] = ["bench", "unit", "ours", "peers", "ratio", "goal", "met"];
 
 /// For a terminal.
@@ -41,6 +44,27 @@ pub fn json(rows: &[Row], setting: &[(&str, String)]) -> serde_json::Value {
 /// The page in the repository.
 pub fn page(rows: &[Row], setting: &[(&str, String)]) -> String {
     let mut page = "# Benchmarks\n\nWritten by `./dev bench --write`; medians over interleaved rounds. Planning is the first plan of\na process, from cold: nothing of what it reads is in the processor's caches.\n\n".to_owned();
+    figures(&mut page, rows, setting);
+    page + "\n" + END
+}
+
+/// A part of the page that was measured by itself.
+pub fn section(title: &str, what: &str, rows: &[Row], setting: &[(&str, String)]) -> String {
+    let mut text = format!("## {title}\n\n{what}\n\n");
+    figures(&mut text, rows, setting);
+    text + "\n"
+}
+
+/// The page with a section in place of the one that has this title, or as its last.
+pub fn with_section(page: &str, title: &str, section: &str) -> String {
+    let head = format!("## {title}\n");
+    let end = page.find(END).unwrap_or(page.len());
+    let from = page.find(&head).unwrap_or(end);
+    let to = page[from..end].find("\n## ").filter(|_| from < end).map_or(end, |next| from + next + 1);
+    format!("{}{section}{}", &page[..from], &page[to..])
+}
+
+fn figures(page: &mut String, rows: &[Row], setting: &[(&str, String)]) {
     for (key, value) in setting {
         let _ = writeln!(page, "- {key}: {value}");
     }
@@ -52,11 +76,6 @@ pub fn page(rows: &[Row], setting: &[(&str, String)]) -> String {
     for (name, failure) in failures(rows) {
         let _ = writeln!(page, "\n`{name}` could not be measured: {failure}");
     }
-    let _ = writeln!(
-        page,
-        "\n*ratio* is ours divided by the best peer's figure. What each bench does stands in `xtask/src/bench`."
-    );
-    page
 }
 
 fn cells(row: &Row) -> [String; 7] {
@@ -108,6 +127,17 @@ up: no postgres
             "{page}"
         );
         assert!(page.contains("`up` could not be measured: no postgres"), "{page}");
+    }
+
+    #[test]
+    fn a_section_takes_the_place_of_the_one_before() {
+        let page = page(&rows(), &[]);
+        let section = |date: &str| section("Docker", "Beside.", &rows(), &[("date", date.into())]);
+        let first = with_section(&page, "Docker", &section("2026-01-02"));
+        assert!(first.contains("## Docker\n\nBeside.\n\n- date: 2026-01-02\n") && first.ends_with(END), "{first}");
+        let both = with_section(&first, "Other", "## Other\n\n");
+        let second = with_section(&both, "Docker", &section("2026-01-03"));
+        assert_eq!(second, both.replace("2026-01-02", "2026-01-03"));
     }
 
     #[test]

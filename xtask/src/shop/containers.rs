@@ -80,6 +80,16 @@ impl Containers {
         format!("unix://{}", self.socket.display())
     }
 
+    /// Its interface.
+    pub fn api(&self) -> Api {
+        Api::at(self.socket.clone())
+    }
+
+    /// Where its interface lists all containers of the daemon.
+    pub fn list_path(&self, all: bool) -> String {
+        format!("/containers/json?all={all}&filters={}", self.filter())
+    }
+
     /// The running replicas, by id (`api.1`): the container's first process, and the one that holds it.
     pub fn running(&self) -> anyhow::Result<BTreeMap<String, (Process, Process)>> {
         let mut found = BTreeMap::new();
@@ -145,7 +155,7 @@ impl Containers {
     }
 
     fn listed(&self, all: bool) -> anyhow::Result<Vec<Listed>> {
-        self.api.get(&format!("/containers/json?all={all}&filters={}", self.filter()))
+        self.api.get(&self.list_path(all))
     }
 
     fn networks(&self) -> anyhow::Result<Vec<String>> {

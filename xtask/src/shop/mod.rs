@@ -156,6 +156,16 @@ impl Stage {
         self.containers.as_ref().map_or_else(|| "processes".to_owned(), containers)
     }
 
+    /// The project's name.
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// The Docker Engine, where that is the stage's engine.
+    pub fn containers(&self) -> anyhow::Result<&Containers> {
+        self.containers.as_ref().context("the stage has no Docker Engine")
+    }
+
     /// Whether replicas are containers.
     pub fn has_containers(&self) -> bool {
         self.containers.is_some()

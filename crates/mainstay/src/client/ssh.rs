@@ -39,6 +39,9 @@ impl Ask {
     }
 }
 
+/// What comes in the place of a greeting, before an exit code.
+const ENDED: &str = "mainstay-ended-";
+
 /// The way to one machine.
 #[derive(Debug, Clone)]
 pub struct Ssh {
@@ -132,7 +135,9 @@ impl Ssh {
             // Without blanks and quotes, as `RemoteHost` has it.
             words.extend(["--socket", socket]);
         }
-        Tunnel::open(self, &words.join(" ")).await
+        // That there is none, or that it ended early, is said where the greeting would be: an `ssh` that shares a login may
+        // miss the end of what it runs for as long as the login is kept.
+        Tunnel::open(self, &format!("{} || echo {ENDED}$?", words.join(" "))).await
     }
 }
 

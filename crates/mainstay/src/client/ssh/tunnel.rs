@@ -3,12 +3,13 @@
 //! Owns the child for as long as the connection lives. An end of the output is an ordinary one only when `ssh` says so
 //! by its exit code; else reading fails with what it said.
 
-use super::Ssh;
 use super::trouble::{Error, Trouble, end_of};
+use super::{ENDED, Ssh};
 use crate::client::greeting::{Greeting, MOST_NOISE, PROTOCOL};
 use crate::ui::paint::tame;
 use std::collections::VecDeque;
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::pin::Pin;
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
@@ -88,7 +89,14 @@ impl Tunnel {
                 let status = if read < MOST_NOISE { self.end().await } else { None };
                 return Err(Error::of_end(self.ssh.host().clone(), status, self.said()));
             }
-            let greeting = match Greeting::read(&String::from_utf8_lossy(&line)) {
+            let line = String::from_utf8_lossy(&line);
+            if let Some(code) = line.strip_prefix(ENDED).and_then(|code| code.trim().parse::<u8>().ok()) {
+                // Its errors come by another way.
+                tokio::time::sleep(LAST_WORDS).await;
+                let status = ExitStatus::from_raw(i32::from(code) << 8);
+                return Err(Error::of_end(self.ssh.host().clone(), Some(status), self.said()));
+            }
+            let greeting = match Greeting::read(&line) {
                 None => continue,
                 Some(Err(_)) => return Err(self.error(Trouble::Protocol("unknown".to_owned()))),
                 Some(Ok(greeting)) => greeting,

@@ -1,0 +1,109 @@
+//! The way from one service to another: from inside a container, to the stable address of a service and to its only
+//! replica's own, in turn. `wrk` runs in the container's network.
+
+use super::super::Bench;
+use super::super::row::{Goal, Row, median};
+use super::{IDLE_IMAGE, succeed};
+use crate::machine::Process;
+use crate::shop::{Engine, Stage};
+use anyhow::{Context as _, ensure};
+use std::net::IpAddr;
+use std::process::Command;
+
+const SERVER: &str = "\
+server {
+  listen 8000;
+  access_log off;
+  keepalive_requests 1000000;
+  location / { return 200 \"fine\\n\"; }
+}
+";
+/// Kept connections: of the throughput's measure, and of the latency's, where none waits for another.
+const MANY: u32 = 32;
+const ONE: u32 = 1;
+
+/// One run of `wrk`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Figures {
+    per_second: f64,
+    /// In milliseconds.
+    p99: f64,
+}
+
+pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let compose = format!(
+        "services:\n  server:\n    image: nginx:1\n    expose: [\"8000\"]\n    volumes: [\"./server.conf:/etc/nginx/conf.d/default.conf:ro\"]\n\
+         \x20 client:\n    image: {IDLE_IMAGE}\n    command: [sleep, infinity]\n    stop_signal: SIGKILL\n"
+    );
+    let files = [("compose.yaml", compose.as_str()), ("mainstay.yaml", "project: paths\n"), ("server.conf", SERVER)];
+    let mut stage = Stage::of_files(bench.binary()?, "paths", Engine::Docker, &files)?;
+    stage.run(&["up"])?;
+    let status = stage.status()?;
+    let server = status.service("server")?.instances.first().context("the server has no replica")?;
+    let direct = *server.addresses.values().next().context("the server has no address")?;
+    let client = stage.replicas()?.get("client.1").context("the client does not run")?.workload;
+    let stable = resolved(client, "server")?;
+    ensure!(stable != direct, "`server` resolves to its replica's own address");
+    let (mut share, mut added) = (Vec::new(), Vec::new());
+    let (mut fast, mut fast_direct) = (Vec::new(), Vec::new());
+    for _ in 0..bench.rounds {
+        let [ours, theirs] = [wrk(client, stable, MANY)?, wrk(client, direct, MANY)?];
+        share.push(ours.per_second / theirs.per_second);
+        fast.push(ours.per_second);
+        fast_direct.push(theirs.per_second);
+        added.push(wrk(client, stable, ONE)?.p99 - wrk(client, direct, ONE)?.p99);
+    }
+    stage.strike()?;
+    Ok(vec![
+        Row::new("docker: most requests a second between services", "1/s", median(&fast), Goal::High)
+            .beside("direct", median(&fast_direct)),
+        Row::new("docker: the same, against direct", "×", median(&share), Goal::AtLeast(0.9)),
+        Row::new("docker: added p99 between services, one kept connection", "ms", median(&added), Goal::AtMost(0.5)),
+    ])
+}
+
+/// What a name stands for inside a container.
+fn resolved(client: Process, name: &str) -> anyhow::Result<IpAddr> {
+    let path = format!("/proc/{}/root/etc/hosts", client.pid);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+    let of_name = text.lines().find(|line| line.split_whitespace().skip(1).any(|word| word == name));
+    let address =
+        of_name.and_then(|line| line.split_whitespace().next()).with_context(|| format!("no {name} in {path}"))?;
+    address.parse().with_context(|| format!("`{address}` of {path}"))
+}
+
+fn wrk(client: Process, to: IpAddr, connections: u32) -> anyhow::Result<Figures> {
+    let mut command = Command::new("nsenter");
+    command.args(["--net", "--target", &client.pid.to_string(), "wrk", "--latency", "-t", "1", "-d", "5s", "-c"]);
+    let text = succeed(command.arg(connections.to_string()).arg(format!("http://{to}:8000/")))?;
+    read(&text).with_context(|| format!("wrk printed\n{text}"))
+}
+
+/// None when requests failed: a fast refusal is no throughput.
+fn read(text: &str) -> Option<Figures> {
+    if text.contains("Non-2xx") || text.contains("Socket errors") {
+        return None;
+    }
+    let after = |word: &str| text.lines().find_map(|line| line.trim().strip_prefix(word)).map(str::trim);
+    Some(Figures { per_second: after("Requests/sec:")?.parse().ok()?, p99: millis(after("99%")?)? })
+}
+
+/// `1.50ms`, `87.00us` or `1.02s`.
+fn millis(text: &str) -> Option<f64> {
+    let units = [("us", 1e-3), ("ms", 1.0), ("s", 1e3)];
+    units.iter().find_map(|(unit, scale)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_wrk_count_only_without_errors() {
+        let text = "  Latency Distribution\n     50%   87.00us\n     99%    1.50ms\n  123 requests in 5.00s\nRequests/sec:  24658.10\n";
+        assert_eq!(read(text), Some(Figures { per_second: 24658.10, p99: 1.5 }));
+        assert_eq!(read(&format!("{text}  Non-2xx or 3xx responses: 3\n")), None);
+        assert_eq!(read(&format!("{text}  Socket errors: connect 1\n")), None);
+        assert_eq!(["87.00us", "1.02s", "1"].map(millis), [Some(0.087), Some(1020.0), None]);
+    }
+}
