@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +24,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// How often a full worker looks for a client that could make room.
 const CROWDED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts until `closed`; the socket's copy is closed with it.
+/// Accepts until `closed`, and then whoever is in the queue; the socket's copy is closed with it.
 pub(crate) async fn accept(
     worker: Rc<Worker>,
     state: Rc<ListenerState>,
@@ -58,6 +59,10 @@ pub(crate) async fn accept(
         () = accepting => {}
     }
     serve_next(&worker, &state, &waiting);
+    // Whoever is in the queue already is connected, as far as it knows.
+    while let Some(Ok((stream, peer))) = socket.accept().now_or_never() {
+        begin(&worker, &state, stream, peer);
+    }
 }
 
 fn serve_next(worker: &Rc<Worker>, state: &Rc<ListenerState>, waiting: &Cell<Option<(TcpStream, SocketAddr)>>) {

@@ -16,7 +16,7 @@ pub(crate) use activity::Activity;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +93,8 @@ pub(crate) struct ListenerState {
     pub id: String,
     pub counters: ListenerCounters,
     rule: RefCell<Option<Arc<ListenerRule>>>,
+    /// Who has its port once the table names it no more: clients that came here are served as that one's.
+    heir: RefCell<Option<Rc<ListenerState>>>,
     /// Ends the accepting.
     closed: RefCell<CancellationToken>,
 }
@@ -133,14 +135,28 @@ impl View {
 }
 
 impl ListenerState {
-    /// What it does; `None` once the table names it no more.
+    fn new(id: String, rule: Option<Arc<ListenerRule>>) -> Self {
+        let (counters, heir, closed) = Default::default();
+        Self { id, counters, rule: RefCell::new(rule), heir, closed }
+    }
+
+    /// What it does; `None` once the table names neither it nor an heir.
     pub(crate) fn rule(&self) -> Option<Arc<ListenerRule>> {
-        self.rule.borrow().clone()
+        self.rule.borrow().clone().or_else(|| self.heir.borrow().as_ref()?.rule())
     }
 
     /// Whether its peers may say on whose behalf they ask.
     pub(crate) fn is_trusted(&self) -> bool {
-        self.rule.borrow().as_ref().is_some_and(|rule| rule.trust_forwarded)
+        self.rule().is_some_and(|rule| rule.trust_forwarded)
+    }
+
+    /// Whether what came to this one would have come to the other one, had there been only that.
+    fn is_covered_by(&self, other: &Self) -> bool {
+        let (Ok(own), Ok(other)) = (self.id.parse::<SocketAddr>(), other.id.parse::<SocketAddr>()) else {
+            return false;
+        };
+        let reaches = own.ip() == other.ip() || own.ip().is_unspecified() || other.ip().is_unspecified();
+        own.port() == other.port() && own.is_ipv4() == other.is_ipv4() && reaches
     }
 }
 
@@ -277,28 +293,28 @@ impl Worker {
 
     fn listen(self: &Rc<Self>, snapshot: &Snapshot, sockets: Vec<(String, tokio::net::TcpListener)>) {
         let mut listeners = self.listeners.borrow_mut();
+        let mut gone = Vec::new();
         listeners.retain(|id, state| {
             let rule = snapshot.listeners.get(id).cloned();
             let is_kept = rule.is_some();
-            state.rule.replace(rule);
+            let before = state.rule.replace(rule);
             if !is_kept {
                 state.closed.borrow().cancel();
+                gone.push((state.clone(), before.is_some_and(|rule| rule.trust_forwarded)));
             }
             is_kept
         });
         for (id, socket) in sockets {
-            let state = listeners.entry(id.clone()).or_insert_with(|| {
-                Rc::new(ListenerState {
-                    counters: ListenerCounters::default(),
-                    rule: RefCell::new(snapshot.listeners.get(&id).cloned()),
-                    closed: RefCell::default(),
-                    id,
-                })
-            });
+            let rule = || snapshot.listeners.get(&id).cloned();
+            let state = listeners.entry(id.clone()).or_insert_with(|| Rc::new(ListenerState::new(id.clone(), rule())));
             // A socket that came anew takes the place of the old one.
             let closed = CancellationToken::new();
             state.closed.replace(closed.clone()).cancel();
             self.tasks.spawn(Task::Accept, accept::accept(self.clone(), state.clone(), socket, closed));
+        }
+        for (state, trusted) in gone {
+            let fits = |other: &&Rc<ListenerState>| state.is_covered_by(other) && other.is_trusted() == trusted;
+            state.heir.replace(listeners.values().find(fits).cloned());
         }
     }
 

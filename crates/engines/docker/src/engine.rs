@@ -10,6 +10,7 @@ use crate::labels::{self, StartedWith};
 use crate::layout::Layout;
 use crate::logs::Followers;
 use crate::names::Names;
+use crate::start::is_running;
 use crate::{container, network, phase, versions, watch};
 use ::network::{Duty, Rules, Scope, Wall};
 use async_trait::async_trait;
@@ -30,9 +31,12 @@ use runtime::{Clock, Tasks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// So many questions are with the Engine at once.
 const WIDTH: usize = 16;
+/// How long the last lines of a replica that has ended are waited for before its end is told.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Whoever reaches one of these is the machine's root.
 const SOCKETS: [&str; 3] = ["/run/docker.sock", "/var/run/docker.sock", "/run/containerd/containerd.sock"];
@@ -159,7 +163,7 @@ impl Inner {
         }
     }
 
-    async fn inspect(&self, docker: &Docker, id: &str) -> Result<Option<ContainerInspectResponse>, Error> {
+    pub(crate) async fn inspect(&self, docker: &Docker, id: &str) -> Result<Option<ContainerInspectResponse>, Error> {
         let found = docker.inspect_container(id, None::<InspectContainerOptions>).await;
         match found.map_err(|error| self.refused(error)) {
             Ok(found) => Ok(Some(found)),
@@ -212,6 +216,10 @@ impl Inner {
         let mut replicas = BTreeMap::new();
         for container in inspected.into_iter().flatten() {
             self.follow(stack, &container);
+            if let (Some(id), false) = (&container.id, is_running(&container)) {
+                // Whoever is told of its end may read why.
+                self.followers.finished(id, &*self.clock, LAST_LINES).await;
+            }
             replicas.extend(replica(&container));
         }
         if !networks.is_empty() && !self.rules_hold().await? {

@@ -123,7 +123,7 @@ impl Inner {
         let created = docker.create_container(Some(options.build()), request.body).await;
         let container = match created.map_err(|error| self.refused(error)) {
             Ok(created) => created.id,
-            Err(error) if error.is_conflict() && self.container(stack, id).await?.is_none() => {
+            Err(error) if error.is_conflict() && self.is_somebody_elses(docker, &request.name).await? => {
                 return Err(Error::Taken { kind: "container", name: request.name });
             }
             Err(error) => return Err(error),
@@ -145,6 +145,13 @@ impl Inner {
                 Ok(())
             }
         }
+    }
+
+    /// Whether a container of that name is there and not ours. One that is just being made is not there yet.
+    async fn is_somebody_elses(&self, docker: &Docker, name: &str) -> Result<bool, Error> {
+        let Some(found) = self.inspect(docker, name).await? else { return Ok(false) };
+        let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+        Ok(labels.get(labels::OWNER) != Some(&self.settings.names.owner))
     }
 
     /// Everything a replica stands on, by the Engine's names: it has to be there before anything is touched.

@@ -5,7 +5,7 @@ use crate::api::release::Explanation;
 use crate::logs::Tail;
 use crate::redact::Redactor;
 use crate::view;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use model::stack::Stack;
 use model::{ReplicaId, StackId};
 use plan::action::{Action, edge, replica};
@@ -14,6 +14,8 @@ use plan::{Observed, Step, StepId};
 
 /// So many log lines are shown.
 const LINES: usize = 12;
+/// The Docker Engine notes a start when it is over: a program's first lines may be so much older on a busy machine.
+const NOTED_LATE: SignedDuration = SignedDuration::from_secs(1);
 
 /// What failed.
 #[derive(Debug, Clone)]
@@ -152,7 +154,7 @@ async fn last_lines(world: &World, stack: &StackId, replica: &ReplicaId, since: 
     match read {
         Ok(Ok(lines)) => {
             let is_own = |line: &crate::api::status::LogLine| {
-                since.is_none_or(|since| line.time.parse::<Timestamp>().is_ok_and(|time| time >= since))
+                since.is_none_or(|since| line.time.parse::<Timestamp>().is_ok_and(|time| time >= since - NOTED_LATE))
             };
             lines.into_iter().filter(is_own).map(|line| line.line).collect()
         }

@@ -90,8 +90,8 @@ fn read(text: &str) -> Option<Figures> {
 
 /// `1.50ms`, `87.00us` or `1.02s`.
 fn millis(text: &str) -> Option<f64> {
-    let units = [("us", 1e-3), ("ms", 1.0), ("s", 1e3)];
-    units.iter().find_map(|(unit, scale)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * scale))
+    let micros = [("us", 1.0), ("ms", 1e3), ("s", 1e6)];
+    micros.iter().find_map(|(unit, scale)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * scale / 1e3))
 }
 
 #[cfg(test)]
