@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod fake;
 pub mod hosts;
 pub mod images;
+pub mod takeover;
 
 pub use changes::Changes;
 
@@ -87,6 +88,11 @@ pub trait Engine: Send + Sync {
 
     /// Finds, fetches and builds images; none where images are only names.
     fn images(&self) -> Option<&dyn images::Images> {
+        None
+    }
+
+    /// Takes over what another tool has started; none where there is no such tool.
+    fn takeover(&self) -> Option<&dyn takeover::Takeover> {
         None
     }
 }

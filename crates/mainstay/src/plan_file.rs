@@ -22,6 +22,9 @@ pub struct PlanFile {
     /// The image of each service that it was made for.
     #[serde(default)]
     pub images: BTreeMap<String, String>,
+    /// The project of another tool that is taken over with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<String>,
     /// The state of the stack it was made for.
     pub basis: u64,
     /// Digest of the complete plan.
@@ -32,9 +35,9 @@ pub struct PlanFile {
 
 impl PlanFile {
     /// The file of a plan.
-    pub fn of(view: &PlanView, text: Vec<String>) -> Self {
+    pub fn of(view: &PlanView, adopt: Option<String>, text: Vec<String>) -> Self {
         let PlanView { stack, bundle, images, basis, digest, .. } = view.clone();
-        Self { version: VERSION, stack, bundle, images, basis, digest, text }
+        Self { version: VERSION, stack, bundle, images, adopt, basis, digest, text }
     }
 
     /// Writes it; a file that is there is replaced as a whole or not at all.

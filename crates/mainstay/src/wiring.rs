@@ -37,7 +37,11 @@ fn containers(state: &Path, run: &Path, address: Address) -> engine_docker::Sett
     let bundles = state.to_owned();
     engine_docker::Settings {
         address,
-        layout: engine_docker::Layout { run: run.join("containers"), logs: state.join("logs") },
+        layout: engine_docker::Layout {
+            run: run.join("containers"),
+            logs: state.join("logs"),
+            ledgers: state.join("taken-over"),
+        },
         hidden: vec![state.to_owned(), run.to_owned()],
         bundle: Arc::new(move |bundle: &BundleId| bundle_folder(&bundles, bundle)),
         names: match tag(run) {

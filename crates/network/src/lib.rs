@@ -3,9 +3,11 @@
 //! Owns how that is done; which networks there are, and what lies on them, is an engine's business. Start with
 //! [`Netlink`] for links and addresses, with [`Rules`] for what may pass between networks.
 
+pub mod detours;
 mod error;
 pub mod generation;
 pub mod netlink;
+mod nft;
 pub mod passage;
 mod rules;
 pub mod walls;

@@ -7,19 +7,14 @@
 
 use crate::error::Error;
 use crate::walls::{self, Duty, Wall};
-use crate::{generation, passage};
+use crate::nft::{LIMIT, MOST_WORDS, accepted};
+use crate::{generation, nft, passage};
 use model::fingerprint::short_hash;
-use runtime::processes::{Output, ProcessError, Spawn, Stdio};
+use runtime::processes::{Output, ProcessError, Spawn};
 use runtime::{Clock, Tasks};
 use std::ffi::OsString;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long `nft` may take.
-const LIMIT: Duration = Duration::from_secs(10);
-/// Some ten thousand rules.
-const MOST_WORDS: u64 = 8 << 20;
 
 /// Tells which networks there are.
 pub type ListWalls = Arc<dyn Fn() -> io::Result<Vec<Wall>> + Send + Sync>;
@@ -58,13 +53,13 @@ impl Rules {
         let walls = self.walls().await?;
         let has_way_out = self.scope.duty == Duty::Whole && walls.iter().any(|wall| !wall.internal);
         let script = self.script(&walls, &self.sign(&walls));
-        match self.feed(&script).await {
+        match nft::feed(&script, &*self.clock).await {
             Err(Error::NoNft) if !has_way_out => return Ok(()),
             result => result?,
         }
         for change in self.missing_passages(&self.listing().await?, &walls).await? {
             match change {
-                Change::Nft(text) => self.feed(&text).await?,
+                Change::Nft(text) => nft::feed(&text, &*self.clock).await?,
                 Change::Iptables(args) => accepted(&self.iptables(args).await?)?,
             }
         }
@@ -163,29 +158,11 @@ impl Rules {
             }
         }
     }
-
-    async fn feed(&self, script: &str) -> Result<(), Error> {
-        let kernel = |source| Error::Kernel { doing: "hand rules to `nft`", source };
-        let input = memory(script).map_err(kernel)?;
-        let mut spawn = Spawn::new("nft").args(["-f", "-"]);
-        spawn.stdio[0] = Stdio::Fd(input.into());
-        match spawn.output(&*self.clock, LIMIT, MOST_WORDS).await {
-            Err(error) if error.is_missing() => Err(Error::NoNft),
-            result => accepted(&result?),
-        }
-    }
 }
 
 enum Change {
     Nft(String),
     Iptables(Vec<String>),
-}
-
-fn accepted(output: &Output) -> Result<(), Error> {
-    match output.exit.is_success() {
-        true => Ok(()),
-        false => Err(Error::Refused(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
-    }
 }
 
 fn forward() -> Result<(), Error> {
@@ -201,12 +178,4 @@ fn forward() -> Result<(), Error> {
 fn setting(doing: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Setting { doing, path, source }
-}
-
-fn memory(text: &str) -> io::Result<std::fs::File> {
-    let fd = rustix::fs::memfd_create(c"mainstay-rules", rustix::fs::MemfdFlags::CLOEXEC)?;
-    let mut file = std::fs::File::from(fd);
-    file.write_all(text.as_bytes())?;
-    file.rewind()?;
-    Ok(file)
 }

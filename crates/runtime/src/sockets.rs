@@ -97,6 +97,13 @@ pub fn listen_tcp_beside(address: SocketAddr, own: &[BorrowedFd<'_>]) -> Result<
     Ok(socket)
 }
 
+/// A port that is free at this address, where whoever asks may listen soon.
+pub fn free_port(address: SocketAddr) -> Result<u16, ListenError> {
+    let failed = |source| ListenError::Tcp { address, source };
+    let socket = listen(SocketAddr::new(address.ip(), 0), Address::Present, false)?;
+    Ok(socket.local_addr().map_err(failed)?.port())
+}
+
 /// Whether this machine speaks IPv6 at all.
 pub fn has_ipv6() -> bool {
     let socket = rustix::net::socket_with(AddressFamily::INET6, SocketType::STREAM, SocketFlags::CLOEXEC, None);

@@ -5,7 +5,7 @@ use crate::commands::Commands;
 use crate::daemon::Daemon;
 use crate::edge_link::hub::{Hub, Remembered};
 use crate::edge_link::process::{LaunchError, Launcher};
-use crate::edge_link::table::{Ground, StackRouting};
+use crate::edge_link::table::{Detour, Ground, StackRouting};
 use crate::engines::Engines;
 use crate::settings::Settings;
 use crate::stack::actor::Actor;
@@ -17,6 +17,7 @@ use crate::{housekeeping, http};
 use engine::Engine;
 use futures_util::future::BoxFuture;
 use model::StackId;
+use model::fingerprint::short_hash;
 use model::stack::Stack;
 use plan::Observed;
 use plan::observed::Health;
@@ -216,7 +217,9 @@ pub(crate) async fn prepare(settings: &Settings, wiring: Wiring, owner: &str) ->
     };
     let trees = bundles.clone();
     let ground = Ground { http: settings.http, ipv6: sockets::has_ipv6() };
-    let hub = Hub::new(ground, Box::new(move |bundle| blobs::folder(&trees, bundle)), launcher);
+    // Beside the machine's one daemon others may run for tests, in run folders of their own.
+    let detours = format!("mainstay-detours-{}", short_hash(settings.run.to_string_lossy().as_bytes()));
+    let hub = Hub::new(ground, Box::new(move |bundle| blobs::folder(&trees, bundle)), launcher, detours);
     let probes = Probes::new(&tasks, clock.clone(), Arc::new(Commands { engines: engines.clone() }));
     let (events, waiting) = mpsc::channel(EVENTS);
     let store = opened.store.clone();
@@ -351,6 +354,7 @@ fn restore(found: Remembered, stacks: [&Option<Arc<Stack>>; 2], have: Observed) 
         routed: memo.routed.iter().filter_map(|id| id.parse().ok()).collect(),
         health: health.collect(),
         replicas: have.placed.replicas,
+        detours: memo.detours.iter().map(|(wanted, port)| (*wanted, Detour { port: *port, over: None })).collect(),
         ..StackRouting::default()
     }
 }

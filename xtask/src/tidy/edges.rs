@@ -44,6 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "mainstay-declare",
             "mainstay-plan",
             "mainstay-engine",
+            "mainstay-network",
             "mainstay-apply",
             "mainstay-store",
             "mainstay-edge",

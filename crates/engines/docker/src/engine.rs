@@ -11,6 +11,7 @@ use crate::layout::Layout;
 use crate::logs::Followers;
 use crate::names::Names;
 use crate::start::is_running;
+use crate::takeover::ledger::Ledgers;
 use crate::{container, network, phase, versions, watch};
 use ::network::{Duty, Rules, Scope, Wall};
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
 use engine::images::{Facts, Images, Prepared, Progress, Wanted};
+use engine::takeover::Takeover;
 use engine::{Changes, Engine, EngineError, Exec, ExecExit, Shortcoming, Usage};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
@@ -69,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: Tasks,
     pub(crate) changes: Changes,
     pub(crate) followers: Followers,
+    pub(crate) ledgers: Ledgers,
     rules: Rules,
     /// The networks that the rules were last told of.
     walls: Arc<Mutex<Vec<Wall>>>,
@@ -95,6 +98,7 @@ impl DockerEngine {
             rules: Rules::new(scope, list, Arc::clone(&clock), tasks.clone()),
             walls,
             connection: Connection::new(settings.address.clone()),
+            ledgers: Ledgers::read(&settings.layout),
             settings,
             clock,
             tasks,
@@ -107,6 +111,10 @@ impl DockerEngine {
         });
         watch::spawn(&inner);
         Self { inner }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 }
 
@@ -143,7 +151,9 @@ impl Inner {
         let filters = labels::filter(&self.settings.names, stack);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let docker = self.docker().await?;
-        docker.list_containers(Some(options)).await.map_err(|error| self.refused(error))
+        let mut all = docker.list_containers(Some(options)).await.map_err(|error| self.refused(error))?;
+        all.extend(self.taken(&docker, stack).await?);
+        Ok(all)
     }
 
     /// The container of a replica; none when there is none of ours.
@@ -157,8 +167,10 @@ impl Inner {
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let docker = self.docker().await?;
         let found = docker.list_containers(Some(options)).await.map_err(|error| self.refused(error))?;
-        match found.into_iter().find_map(|container| container.id) {
-            Some(id) => self.inspect(&docker, &id).await,
+        let taken = self.ledgers.of(stack)?;
+        let own = found.into_iter().find_map(|container| container.id);
+        match own.as_deref().or_else(|| taken.container_of(id)) {
+            Some(container) => self.inspect(&docker, container).await,
             None => Ok(None),
         }
     }
@@ -166,7 +178,10 @@ impl Inner {
     pub(crate) async fn inspect(&self, docker: &Docker, id: &str) -> Result<Option<ContainerInspectResponse>, Error> {
         let found = docker.inspect_container(id, None::<InspectContainerOptions>).await;
         match found.map_err(|error| self.refused(error)) {
-            Ok(found) => Ok(Some(found)),
+            Ok(mut found) => {
+                self.dress(&mut found)?;
+                Ok(Some(found))
+            }
             // Removed since it was listed.
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error),
@@ -250,7 +265,8 @@ impl Inner {
         let of_networks = networks.into_iter().filter_map(|network| network.labels);
         let volumes = self.list_volumes(filters).await?;
         let all = of_containers.chain(of_networks).chain(volumes.into_iter().map(|volume| volume.labels));
-        let stacks: BTreeSet<StackId> = all.filter_map(|labels| labels.get(labels::STACK)?.parse().ok()).collect();
+        let mut stacks: BTreeSet<StackId> = all.filter_map(|labels| labels.get(labels::STACK)?.parse().ok()).collect();
+        stacks.extend(self.ledgers.all()?.into_keys());
         Ok(stacks.into_iter().collect())
     }
 
@@ -319,7 +335,7 @@ fn doing(stack: &StackId, action: &Action) -> String {
     }
 }
 
-fn wrap(doing: String) -> impl FnOnce(Error) -> EngineError {
+pub(crate) fn wrap(doing: String) -> impl FnOnce(Error) -> EngineError {
     move |error| EngineError { engine: EngineKind::Docker, doing, retry: error.retry(), source: error.into() }
 }
 
@@ -380,6 +396,10 @@ impl Engine for DockerEngine {
     }
 
     fn images(&self) -> Option<&dyn Images> {
+        Some(self)
+    }
+
+    fn takeover(&self) -> Option<&dyn Takeover> {
         Some(self)
     }
 }

@@ -98,6 +98,12 @@ impl StartedWith {
         }
     }
 
+    /// Of a replica that is nothing that is wanted.
+    pub fn be_unknown(&mut self) {
+        let unknown = Meaning::unknown();
+        (self.hash, self.release) = (unknown.hash.to_string(), unknown.release.0);
+    }
+
     /// Reads a container's labels; why not, in words.
     pub fn read(labels: &HashMap<String, String>) -> Result<Self, String> {
         let text = labels.get(REPLICA).ok_or_else(|| format!("its label `{REPLICA}` is missing"))?;

@@ -4,6 +4,7 @@
 //! <run>/<stack>/replicas/<id>/   hosts, files/<n>: what is mounted into the container; gone with the machine's boot
 //! <run>/<stack>/networks/<name>  names.json: what names resolve to on it
 //! <logs>/<stack>/<id>/log        output, kept when the replica is removed
+//! <ledgers>/<stack>              what was taken over from other tools
 //! ```
 
 use model::{NetworkName, ReplicaId, StackId};
@@ -19,6 +20,8 @@ pub struct Layout {
     pub run: PathBuf,
     /// Logs.
     pub logs: PathBuf,
+    /// What was taken over from other tools, a file a stack: as durable as the containers are.
+    pub ledgers: PathBuf,
 }
 
 impl Layout {

@@ -4,6 +4,7 @@
 //! plan's action ──► engine ──► container (pure: template → what the Engine is asked for) ──► Docker's API
 //!                     ├──► network   bridge, stable addresses on it, hosts files
 //!                     ├──► exec, logs, usage
+//!                     ├──► takeover  containers that another tool has started
 //!                     └◄── watch     the Engine's events wake the reconciler
 //! ```
 //! Owns how an action becomes containers, networks and volumes, and how those are read back. What is ours is told by our
@@ -23,6 +24,7 @@ mod names;
 mod network;
 mod phase;
 mod start;
+mod takeover;
 mod usage;
 mod versions;
 mod watch;

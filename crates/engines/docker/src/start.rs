@@ -59,6 +59,12 @@ impl Inner {
             self.follow(stack, found);
             return if is_same { Ok(()) } else { Err(Error::Busy(start.id.clone())) };
         }
+        if found.is_none() && self.take_over(&docker, stack, start).await? {
+            if let Some(found) = self.container(stack, &start.id).await? {
+                self.follow(stack, &found);
+            }
+            return Ok(());
+        }
         versions::check(&start.template, &docker.client_version())?;
         let ground = self.ground(stack, start).await?;
         let place = self.take_place(stack, &start.id, found.as_ref().and_then(place_of)).await?;
@@ -155,7 +161,7 @@ impl Inner {
     }
 
     /// Everything a replica stands on, by the Engine's names: it has to be there before anything is touched.
-    async fn ground(&self, stack: &StackId, start: &Start) -> Result<Ground, Error> {
+    pub(crate) async fn ground(&self, stack: &StackId, start: &Start) -> Result<Ground, Error> {
         let mut ground = Ground::default();
         for name in start.addresses.keys() {
             let found = self.network(stack, name).await?.ok_or_else(|| Error::NoNetwork(name.clone()))?;
@@ -187,7 +193,7 @@ impl Inner {
         Ok(ground)
     }
 
-    async fn started_with(
+    pub(crate) async fn started_with(
         &self,
         stack: &StackId,
         start: &Start,
@@ -224,7 +230,7 @@ impl Inner {
     }
 
     /// A place that no other replica of the service has, kept for this one until its container shows it.
-    async fn take_place(&self, stack: &StackId, id: &ReplicaId, before: Option<u32>) -> Result<u32, Error> {
+    pub(crate) async fn take_place(&self, stack: &StackId, id: &ReplicaId, before: Option<u32>) -> Result<u32, Error> {
         let counts = |other: &ReplicaId| other.service == id.service && other != id && !anonymous::is_one_off(other);
         let mut kept = self.places.lock().await;
         let mut taken: BTreeSet<u32> =
@@ -373,8 +379,10 @@ impl Inner {
         self.follow(stack, found);
         self.followers.finished(&container, &*self.clock, LAST_WORDS).await;
         let docker = self.docker().await?;
-        // Volumes without a name are those of one-off replicas only.
-        let options = RemoveContainerOptionsBuilder::default().v(true).build();
+        // Volumes without a name are those of one-off replicas only, and those of a container that was taken over: what
+        // takes its place has them.
+        let is_taken = self.ledgers.stack_of(&container).is_some();
+        let options = RemoveContainerOptionsBuilder::default().v(!is_taken).build();
         match docker.remove_container(&container, Some(options)).await.map_err(|error| self.refused(error)) {
             Err(error) if error.is_conflict() && self.container(stack, id).await?.is_some_and(|c| is_running(&c)) => {
                 Err(Error::Running(id.clone()))
@@ -382,7 +390,7 @@ impl Inner {
             Err(error) if !error.is_missing() => Err(error),
             _ => {
                 self.followers.forget(&container);
-                Ok(())
+                self.ledgers.change(self.layout(), stack, |ledger| drop(ledger.taken.remove(&container)))
             }
         }
     }
@@ -405,7 +413,10 @@ impl Inner {
             labels: Some(labels),
             ..VolumeCreateRequest::default()
         };
-        docker.create_volume(request).await.map(|_| full_name).map_err(|error| self.refused(error))
+        docker.create_volume(request).await.map_err(|error| self.refused(error))?;
+        // One that was taken over and then removed by hand is not waited for.
+        self.ledgers.change(self.layout(), stack, |ledger| drop(ledger.volumes.remove(name.as_str())))?;
+        Ok(full_name)
     }
 
     /// Removes a volume and what it holds.
@@ -415,12 +426,15 @@ impl Inner {
         let removed = docker.remove_volume(&found.name, None::<RemoveVolumeOptions>).await;
         match removed.map_err(|error| self.refused(error)) {
             Err(error) if !error.is_missing() => Err(error),
-            _ => Ok(()),
+            _ => self.ledgers.change(self.layout(), stack, |ledger| drop(ledger.volumes.remove(name.as_str()))),
         }
     }
 
     /// A volume of a stack, whatever the Engine calls it.
     async fn volume(&self, stack: &StackId, name: &VolumeName) -> Result<Option<Volume>, Error> {
+        if let Some(called) = self.ledgers.of(stack)?.volume(name) {
+            return self.volume_called(&self.docker().await?, called).await;
+        }
         let mut filters = labels::filter(&self.settings.names, Some(stack));
         filters.entry("label".into()).or_default().push(format!("{}={name}", labels::VOLUME));
         Ok(self.list_volumes(filters).await?.into_iter().next())
@@ -444,7 +458,14 @@ impl Inner {
     /// The volumes of a stack.
     pub(crate) async fn volumes(&self, stack: &StackId) -> Result<BTreeSet<VolumeName>, Error> {
         let found = self.list_volumes(labels::filter(&self.settings.names, Some(stack))).await?;
-        Ok(found.into_iter().filter_map(|volume| volume.labels.get(labels::VOLUME)?.parse().ok()).collect())
+        let mut names: BTreeSet<VolumeName> =
+            found.into_iter().filter_map(|volume| volume.labels.get(labels::VOLUME)?.parse().ok()).collect();
+        for name in self.ledgers.of(stack)?.volumes.keys().filter_map(|name| name.parse().ok()) {
+            if self.volume(stack, &name).await?.is_some() {
+                names.insert(name);
+            }
+        }
+        Ok(names)
     }
 }
 

@@ -74,7 +74,8 @@ impl Inner {
         }
         while let Some(event) = events.next().await {
             let event = event.map_err(|error| self.refused(error))?;
-            match told(&event, &self.settings.names.owner) {
+            let taken = event.actor.as_ref().and_then(|actor| self.ledgers.stack_of(actor.id.as_deref()?));
+            match told(&event, &self.settings.names.owner, taken) {
                 Told::Of(stack) => self.changes.note(stack),
                 Told::OfGround => self.note_all().await,
                 Told::Nothing => {}
@@ -99,7 +100,8 @@ enum Told {
     Nothing,
 }
 
-fn told(event: &EventMessage, owner: &str) -> Told {
+/// What an event tells; `taken` is the stack of a container that was taken over.
+fn told(event: &EventMessage, owner: &str, taken: Option<StackId>) -> Told {
     let action = event.action.as_deref().unwrap_or_default();
     match event.typ {
         Some(EventMessageTypeEnum::CONTAINER) if OF_CONTAINERS.contains(&action) => {
@@ -107,7 +109,7 @@ fn told(event: &EventMessage, owner: &str) -> Told {
             let of = |name: &str| labels.and_then(|labels| labels.get(name));
             let ours = of(labels::OWNER).is_some_and(|value| value == owner);
             let stack = of(labels::STACK).filter(|_| ours).and_then(|text| text.parse().ok());
-            stack.map_or(Told::Nothing, Told::Of)
+            taken.or(stack).map_or(Told::Nothing, Told::Of)
         }
         Some(EventMessageTypeEnum::NETWORK | EventMessageTypeEnum::VOLUME) if OF_GROUND.contains(&action) => {
             Told::OfGround

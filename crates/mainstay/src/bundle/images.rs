@@ -32,12 +32,14 @@ pub async fn prepare(
     cx: &Context,
     declaration: &Declaration,
     bundle: &str,
+    adopt: Option<&str>,
 ) -> Result<BTreeMap<String, String>, Failure> {
     let request = ImagesRequest {
         bundle: bundle.to_owned(),
         logins: identity::logins(cx, &declaration.project).await,
         revision: identity::revision(&declaration.root).await,
         source: identity::source(&declaration.root).await,
+        adopt: adopt.map(str::to_owned),
     };
     let path = of_stack(&declaration.stack, "/images");
     let mut messages = Messages::events(&path, cx.client().open_with(&path, &request).await?);

@@ -210,6 +210,9 @@ pub struct Plan {
     /// Use the artifacts that are there
     #[arg(long)]
     pub no_build: bool,
+    /// Take over the containers and volumes of the project that `docker compose` runs [default: of the same name]
+    #[arg(long, value_name = "PROJECT", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub adopt: Option<String>,
 }
 
 /// `up`
@@ -227,6 +230,16 @@ pub struct Up {
     /// Take the place of a release that is under way
     #[arg(long)]
     pub replace: bool,
+    /// Take over the containers and volumes of the project that `docker compose` runs [default: of the same name]
+    #[arg(
+        long,
+        value_name = "PROJECT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "",
+        conflicts_with = "plan"
+    )]
+    pub adopt: Option<String>,
     /// Do not wait for the end
     #[arg(short, long)]
     pub detach: bool,

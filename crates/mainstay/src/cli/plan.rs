@@ -13,10 +13,10 @@ use server::api::plan::{PlanRequest, PlanView};
 use std::collections::BTreeMap;
 
 pub async fn run(args: &Plan, cx: &Context) -> Result<Exit, Failure> {
-    let (declaration, bundle, images) = prepare(cx, !args.no_build).await?;
-    let view = ask(cx, &declaration, bundle, images).await?;
+    let (declaration, bundle, images, adopt) = prepare(cx, !args.no_build, args.adopt.as_deref()).await?;
+    let view = ask(cx, &declaration, bundle, images, adopt.clone()).await?;
     if let Some(path) = &args.out {
-        PlanFile::of(&view, plan_text::plan(&view, true, Paint(false))).write(path)?;
+        PlanFile::of(&view, adopt.clone(), plan_text::plan(&view, true, Paint(false))).write(path)?;
     }
     show(cx, &declaration, &view, args.detailed);
     if !view.changes {
@@ -24,6 +24,7 @@ pub async fn run(args: &Plan, cx: &Context) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     match &args.out {
+        None if adopt.is_some() => cx.ui.next("`mainstay up --adopt` does this"),
         Some(path) => cx.ui.next(format!("`mainstay up --plan {}` does exactly this", path.display())),
         None => cx.ui.next("`mainstay up` does this; `mainstay plan --out FILE` keeps it for later"),
     }
@@ -36,8 +37,9 @@ pub async fn ask(
     declaration: &Declaration,
     bundle: String,
     images: BTreeMap<String, String>,
+    adopt: Option<String>,
 ) -> Result<PlanView, Failure> {
-    Ok(cx.client().post(&of_stack(&declaration.stack, "/plan"), &PlanRequest { bundle, images }).await?)
+    Ok(cx.client().post(&of_stack(&declaration.stack, "/plan"), &PlanRequest { bundle, images, adopt }).await?)
 }
 
 /// The plan with the place that set each key that differs, as far as a file still says something of it.

@@ -18,15 +18,20 @@ pub async fn run(args: &Up, cx: &Context) -> Result<Exit, Failure> {
     if let Some(path) = &args.plan {
         return carry_out(args, cx, &PlanFile::read(path)?).await;
     }
-    let (declaration, bundle, images) = prepare(cx, !args.no_build).await?;
+    let (declaration, bundle, images, adopt) = prepare(cx, !args.no_build, args.adopt.as_deref()).await?;
     if args.dry_run {
-        let view = plan::ask(cx, &declaration, bundle, images).await?;
+        let view = plan::ask(cx, &declaration, bundle, images, adopt).await?;
         plan::show(cx, &declaration, &view, false);
         cx.ui.next(if view.changes { "nothing was changed; `mainstay up` does it" } else { "nothing to do" });
         return Ok(if view.changes { Exit::Pending } else { Exit::Done });
     }
+    if adopt.is_some() {
+        // What becomes of each container is worth a line before it happens.
+        let view = plan::ask(cx, &declaration, bundle.clone(), images.clone(), adopt.clone()).await?;
+        view.notes.iter().for_each(|note| cx.ui.note(format!("  {}: {}", note.subject, note.text)));
+    }
     let message = args.message.clone();
-    let request = ReleaseRequest { bundle, images, message, expect_plan: None, replace: args.replace };
+    let request = ReleaseRequest { bundle, images, message, expect_plan: None, replace: args.replace, adopt };
     let outcome = release(args, cx, &declaration.stack, &request).await;
     outcome.map_err(|failure| with_places(failure, &|service| declaration.place_of(service)))
 }
@@ -42,16 +47,19 @@ fn with_places(mut failure: Failure, place_of: &dyn Fn(&str) -> Option<String>) 
     failure
 }
 
-/// What a release is ordered with: the declaration, its bundle at the daemon, the image of each service.
-pub type Ordered = (Declaration, String, BTreeMap<String, String>);
+/// What a release is ordered with: the declaration, its bundle at the daemon, the image of each service, and the project
+/// of another tool that is taken over.
+pub type Ordered = (Declaration, String, BTreeMap<String, String>, Option<String>);
 
 /// Everything up to a bundle at the daemon: declaration, builds, files, images.
-pub async fn prepare(cx: &Context, build: bool) -> Result<Ordered, Failure> {
-    cx.unless_interrupted("nothing was changed", prepared(cx, build)).await
+pub async fn prepare(cx: &Context, build: bool, adopt: Option<&str>) -> Result<Ordered, Failure> {
+    cx.unless_interrupted("nothing was changed", prepared(cx, build, adopt)).await
 }
 
-async fn prepared(cx: &Context, build: bool) -> Result<Ordered, Failure> {
+async fn prepared(cx: &Context, build: bool, adopt: Option<&str>) -> Result<Ordered, Failure> {
     let declaration = cx.declaration()?;
+    let named = |name: &str| if name.is_empty() { declaration.stack.project.to_string() } else { name.to_owned() };
+    let adopt = adopt.map(named);
     if build {
         bundle::build::run(cx, &declaration.root, &declaration.builds).await?;
     }
@@ -67,11 +75,11 @@ async fn prepared(cx: &Context, build: bool) -> Result<Ordered, Failure> {
     let bundle = bundle::send::send(cx, declaration.to_canonical(), &found, files).await?;
     cx.ui.detail(format!("bundle {bundle}, {} files", found.len()));
     let images = if bundle::images::needs_any(&declaration) {
-        bundle::images::prepare(cx, &declaration, &bundle).await?
+        bundle::images::prepare(cx, &declaration, &bundle, adopt.as_deref()).await?
     } else {
         BTreeMap::new()
     };
-    Ok((declaration, bundle, images))
+    Ok((declaration, bundle, images, adopt))
 }
 
 fn cannot_collect(problems: Vec<bundle::Problem>) -> Failure {
@@ -98,6 +106,7 @@ async fn carry_out(args: &Up, cx: &Context, plan: &PlanFile) -> Result<Exit, Fai
         message: args.message.clone(),
         expect_plan: Some(plan.digest.clone()),
         replace: args.replace,
+        adopt: plan.adopt.clone(),
     };
     release(args, cx, &stack, &request).await
 }

@@ -21,6 +21,9 @@ pub struct ImagesRequest {
     /// Where the sources are kept, for a label of what is built.
     #[serde(default)]
     pub source: Option<String>,
+    /// The project of another tool that is taken over (`up --adopt`): what its containers run is neither fetched nor built.
+    #[serde(default)]
+    pub adopt: Option<String>,
 }
 
 /// How one registry knows the author.

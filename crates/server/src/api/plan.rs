@@ -13,6 +13,9 @@ pub struct PlanRequest {
     /// The image of each service, as it was prepared; empty where images are only names.
     #[serde(default)]
     pub images: BTreeMap<String, String>,
+    /// The project of another tool that would be taken over (`plan --adopt`).
+    #[serde(default)]
+    pub adopt: Option<String>,
 }
 
 /// A plan.

@@ -22,6 +22,9 @@ pub struct ReleaseRequest {
     /// Takes the place of a release that is under way (`up --replace`).
     #[serde(default)]
     pub replace: bool,
+    /// The project of another tool whose containers and volumes are taken over (`up --adopt`).
+    #[serde(default)]
+    pub adopt: Option<String>,
 }
 
 /// `POST …/down`.

@@ -9,7 +9,8 @@ use super::table::{self, Folder, Ground, Kept, Memo, Needs, StackRouting};
 use edge::control::{Client, ClientError, DrainReport, Fixed, ListenerTarget, Stats, Table, Target};
 use model::stack::Stack;
 use model::{BundleId, ReplicaId, StackId};
-use runtime::BoxError;
+use network::detours::Detour as Leads;
+use runtime::{BoxError, Clock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::SocketAddr;
@@ -59,6 +60,9 @@ pub enum HubError {
     /// The edge said nothing.
     #[error("the edge did not answer within {} s", .0.as_secs())]
     Silent(Duration),
+    /// Connections could not be led to another port.
+    #[error("a port that a container holds could not be listened for beside it")]
+    Detour(#[source] network::Error),
     /// There is no edge.
     #[error("no edge is running and none came up within {} s", EDGE_WAIT.as_secs())]
     NoEdge,
@@ -90,6 +94,8 @@ pub struct Hub {
     ground: Ground,
     folders: Folders,
     launcher: Launcher,
+    /// Names the packet rules of detours, and what they said last.
+    detours: (String, tokio::sync::Mutex<Option<Vec<Leads>>>),
     /// The edge was ended on purpose: nobody starts it again.
     is_over: AtomicBool,
 }
@@ -108,7 +114,7 @@ struct Link {
 
 impl Hub {
     /// A hub whose routes are served on `ground.http`.
-    pub fn new(ground: Ground, folders: Folders, launcher: Launcher) -> Self {
+    pub fn new(ground: Ground, folders: Folders, launcher: Launcher, detours: String) -> Self {
         Self {
             stacks: Mutex::default(),
             link: tokio::sync::Mutex::default(),
@@ -116,11 +122,12 @@ impl Hub {
             ground,
             folders,
             launcher,
+            detours: (detours, tokio::sync::Mutex::default()),
             is_over: AtomicBool::new(false),
         }
     }
 
-    fn stacks(&self) -> MutexGuard<'_, Stacks> {
+    pub(super) fn stacks(&self) -> MutexGuard<'_, Stacks> {
         self.stacks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -239,6 +246,19 @@ impl Hub {
         self.push_to(client, link, &stacks, None).await.map_err(restoring)
     }
 
+    pub(super) fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.launcher.clock
+    }
+
+    /// The table of packet rules, and the detours that it was last seen to lead.
+    pub(super) fn rules(&self) -> (&str, &tokio::sync::Mutex<Option<Vec<Leads>>>) {
+        (&self.detours.0, &self.detours.1)
+    }
+
     fn current(&self) -> Option<Client> {
         self.client.borrow().clone()
     }
@@ -291,7 +311,7 @@ impl Hub {
         stacks.remove(stack);
         self.push(&mut link, &stacks, Some(stack)).await?;
         self.stacks().remove(stack);
-        Ok(())
+        self.lead().await
     }
 
     /// Takes the replica out of rotation and waits for what is in flight, at most `grace`.

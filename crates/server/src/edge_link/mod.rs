@@ -5,6 +5,7 @@
 //! finds the edge that runs or starts one and looks after it; [`clash`] tells who wants what another has.
 
 pub mod clash;
+mod detours;
 pub mod hub;
 mod log;
 pub mod process;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What the edge needs to know of one stack.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +35,8 @@ pub struct StackRouting {
     pub health: BTreeMap<ReplicaId, Health>,
     /// The answers of routes to `@health` and to `@ready`.
     pub documents: Option<(Fixed, Fixed)>,
+    /// Ports that containers hold which are taken over: where the edge listens instead, by what clients connect to.
+    pub detours: BTreeMap<SocketAddr, Detour>,
     /// What an earlier daemon had the edge serve, of a release that this one cannot read: it stays until another settles.
     pub kept: Option<Kept>,
 }
@@ -43,6 +46,15 @@ impl StackRouting {
     pub fn stacks(&self) -> impl Iterator<Item = &Arc<Stack>> {
         self.settled.iter().map(|(stack, _)| stack).chain(&self.opened)
     }
+}
+
+/// Another port in place of one that somebody holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Detour {
+    /// Which.
+    pub port: u16,
+    /// Nobody holds it any more, since then: both are listened on, as clients may be on their way.
+    pub over: Option<Instant>,
 }
 
 /// Where routes are served, and what the machine speaks.
@@ -125,11 +137,16 @@ pub struct Memo {
     pub opened: Option<u64>,
     /// Replicas that get traffic.
     pub routed: Vec<String>,
+    /// Ports that are listened on in place of others.
+    #[serde(default)]
+    pub detours: BTreeMap<SocketAddr, u16>,
 }
 
 /// The table for all stacks.
 pub fn table(stacks: &BTreeMap<StackId, StackRouting>, ground: &Ground) -> (Table, Needs) {
-    let mut build = Build { ground: *ground, table: Table::default(), needs: Needs::default() };
+    let detours = stacks.values().flat_map(|routing| &routing.detours).map(|(wanted, detour)| (*wanted, *detour));
+    let (table, needs) = Default::default();
+    let mut build = Build { ground: *ground, detours: detours.collect(), table, needs };
     let has_routes = |stack: &Arc<Stack>| !stack.routes.is_empty();
     // Routes in force keep their port until the next release has settled, and so does a port that a service publishes.
     if stacks.values().filter_map(|routing| routing.settled.as_ref()).any(|(stack, _)| has_routes(stack)) {
@@ -160,6 +177,7 @@ pub fn ready_in(table: &Table, stack: &StackId) -> BTreeSet<ReplicaId> {
 
 struct Build {
     ground: Ground,
+    detours: BTreeMap<SocketAddr, Detour>,
     table: Table,
     needs: Needs,
 }
@@ -278,6 +296,7 @@ impl Build {
             hash: routing.settled.as_ref().map(|(_, hash)| hash.to_string()),
             opened: routing.opened.as_ref().map(|stack| stack.release.0),
             routed: routing.routed.iter().map(ToString::to_string).collect(),
+            detours: routing.detours.iter().map(|(wanted, detour)| (*wanted, detour.port)).collect(),
         };
         let memo = serde_json::to_string(&memo).expect("a memo has only texts");
         self.table.memo.insert(id.to_string(), memo);
@@ -294,6 +313,24 @@ impl Build {
     }
 
     fn listen(
+        &mut self,
+        address: SocketAddr,
+        stack: Option<&StackId>,
+        protocol: Protocol,
+        target: ListenerTarget,
+        trust_forwarded: bool,
+    ) {
+        if let Some(detour) = self.detours.get(&address).copied() {
+            let aside = SocketAddr::new(address.ip(), detour.port);
+            self.listen_at(aside, stack, protocol, target.clone(), trust_forwarded);
+            if detour.over.is_none() {
+                return;
+            }
+        }
+        self.listen_at(address, stack, protocol, target, trust_forwarded);
+    }
+
+    fn listen_at(
         &mut self,
         address: SocketAddr,
         stack: Option<&StackId>,

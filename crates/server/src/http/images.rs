@@ -26,6 +26,7 @@ pub async fn prepare(
     let id = stack_id(&project, &environment)?;
     let bundle: BundleId = super::bundles::bundle_id(&request.bundle)?;
     let credentials = Credentials(request.logins.into_iter().map(|(host, login)| (host, of(login))).collect());
+    let adopt = request.adopt;
     let origin = Origin { source: request.source, revision: request.revision };
     let (tell, hear) = mpsc::channel(WAITING);
     // Dropped with the stream: what nobody waits for any more is given up.
@@ -35,7 +36,7 @@ pub async fn prepare(
         let on = tell.clone();
         // Lines of a build that come faster than they are read are left out, never its end.
         let pass = move |event: ImageEvent| drop(on.try_send(event));
-        let work = prepare_images(&world, &id, &bundle, &origin, &credentials, &pass);
+        let work = prepare_images(&world, &id, &bundle, &origin, &credentials, adopt.as_deref(), &pass);
         let last = tokio::select! {
             done = work => match done {
                 Ok(images) => ImageEvent::Finished {

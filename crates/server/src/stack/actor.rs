@@ -165,6 +165,14 @@ impl Actor {
 
     /// Looks at the stack, tells the edge what is ready, and repairs what is not as wanted.
     pub(super) async fn look(&mut self) {
+        self.look_and_repair().await;
+        if let Some(pause) = self.world.free_ports(&self.id).await {
+            let at = self.world.clock.monotonic() + pause;
+            self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+        }
+    }
+
+    async fn look_and_repair(&mut self) {
         if let Err(error) = self.see().await {
             self.tell_unseen(error);
             self.wake = Some(self.world.clock.monotonic() + LOOK_PAUSE);

@@ -2,6 +2,7 @@
 //!
 //! Services that run the same have it prepared once. Where images are only names, there is nothing to do.
 
+use super::takeover;
 use super::world::World;
 use crate::api::ApiError;
 use crate::api::images::ImageEvent;
@@ -43,12 +44,18 @@ pub async fn prepare(
     bundle: &BundleId,
     origin: &Origin,
     credentials: &Credentials,
+    adopt: Option<&str>,
     hear: &(dyn Fn(ImageEvent) + Send + Sync),
 ) -> Result<BTreeMap<ServiceName, ImageId>, ApiError> {
-    let project = super::settle::project(world, id, bundle).await?;
+    let mut project = super::settle::project(world, id, bundle).await?;
     let engine = world.engine_for(&project)?;
     let Some(images) = engine.images() else { return Ok(BTreeMap::new()) };
     let manifest = world.lay_out(bundle).await?;
+    let mut pins = match adopt {
+        Some(other) => takeover::images(&**engine, other, &project).await?,
+        None => BTreeMap::new(),
+    };
+    project.services.retain(|name, _| !pins.contains_key(name));
     let jobs = jobs(&project, &|build| of_build(&world.hash_key(), build, &|path| manifest.digest_of(path)))
         .map_err(|path| ApiError::new(422, "MS0221", format!("a build uses `{path}`, which is not in the bundle")))?;
     let one = |job: Job| async move {
@@ -67,7 +74,6 @@ pub async fn prepare(
         hear(ready(&job.services, &prepared));
         Ok::<_, ApiError>((job.services, prepared.id))
     };
-    let mut pins = BTreeMap::new();
     let mut done = stream::iter(jobs).map(one).buffer_unordered(WIDTH);
     while let Some(ended) = done.next().await {
         let (services, image) = ended?;

@@ -27,6 +27,7 @@ mod repairs;
 pub mod runs;
 pub mod settle;
 mod stored;
+mod takeover;
 pub mod world;
 
 pub use handle::Handle;

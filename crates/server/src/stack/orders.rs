@@ -9,7 +9,7 @@ use super::durable::News;
 use super::handle::Order;
 use super::record::{Kind, Running, Wanted};
 use super::settle::settle;
-use super::{images, one_off};
+use super::{images, one_off, takeover};
 use crate::api::ApiError;
 use crate::api::plan::{NoteView, PlanRequest, PlanView};
 use crate::api::release::{Accepted, DownRequest, ReleaseRequest, RestartRequest, ScaleRequest};
@@ -52,6 +52,12 @@ impl Actor {
         let plan = self.plan_for(&desired).await?;
         let mut view = PlanView { images: request.images, ..self.view(&plan, &bundle, &stack) };
         view.notes.extend(self.shortcomings(&stack).await);
+        match &request.adopt {
+            Some(other) => {
+                view.notes.extend(takeover::notes(&**self.world.engines.of(&self.id), other, &stack).await?);
+            }
+            None => view.notes.extend(self.beside().await?),
+        }
         Ok(view)
     }
 
@@ -106,6 +112,13 @@ impl Actor {
             "take it down first with `mainstay down`, which keeps its volumes on `{0}`, or go on with `--engine {0}`",
             now.kind()
         )))
+    }
+
+    /// That another tool runs the project.
+    async fn beside(&self) -> Result<Option<NoteView>, ApiError> {
+        let running = takeover::running(&self.world, &self.id).await?;
+        let text = format!("`docker compose` runs this project: {}; `--adopt` takes it over", running.join(", "));
+        Ok((!running.is_empty()).then(|| NoteView { subject: "stack".into(), text }))
     }
 
     async fn next_release(&self) -> Result<ReleaseNumber, ApiError> {
@@ -163,6 +176,10 @@ impl Actor {
         let _choosing = world.choosing.lock().await;
         let (next, stack) = self.release_of(&bundle, &request.images, release).await?;
         self.refuse_what_cannot_run(&stack).await?;
+        match &request.adopt {
+            Some(other) => takeover::offer(&**self.world.engines.of(&self.id), other, &stack).await?,
+            None => takeover::refuse_beside(&self.world, &stack).await?,
+        }
         if let (Some(expected), Some(desired)) = (&request.expect_plan, next.desired()) {
             let plan = self.plan_for(&desired).await?;
             if plan::text::digest(&plan) != *expected {

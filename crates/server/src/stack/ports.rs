@@ -116,7 +116,9 @@ impl Edge for EdgePort {
             return Ok(());
         };
         let opened = Arc::new(up.stack.clone());
-        let change = self.world.hub.change(stack, |routing| routing.opened = Some(opened)).await;
+        let failed = |error| EdgeError { doing: "see which ports are held".into(), retry: Retry::Later, source: Box::new(error) };
+        let held = self.world.held(stack).await.map_err(failed)?;
+        let change = self.world.hub.open(stack, opened, &held).await;
         change.map_err(|error| Self::error("open the listeners".into(), error))
     }
 
@@ -155,7 +157,10 @@ impl Edge for EdgePort {
                     routing.opened = None;
                     routing.kept = None;
                 };
-                self.world.hub.change(stack, settle).await
+                match self.world.hub.change(stack, settle).await {
+                    Ok(()) => self.world.hub.lead().await,
+                    Err(error) => Err(error),
+                }
             }
         };
         settled.map_err(|error| Self::error("switch to the wanted routes".into(), error))

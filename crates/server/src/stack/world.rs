@@ -17,10 +17,11 @@ use plan::observed::{Completed, Health, Known, Phase, Placed, Replica, Routing};
 use plan::{Observed, Step};
 use probe::{Probes, Watch};
 use runtime::{Clock, Tasks};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use store::{Bundles, Keys, NewEvent, Store, StoreError};
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -97,6 +98,32 @@ impl World {
             ApiError::new(422, "MS0249", format!("this daemon has no engine `{kind}`"))
                 .help("name another engine for the environment in mainstay.yaml")
         })
+    }
+
+    /// The sockets of the machine that containers hold which are taken over for this stack.
+    pub async fn held(&self, id: &StackId) -> Result<BTreeSet<SocketAddr>, EngineError> {
+        match self.engines.of(id).takeover() {
+            Some(takeover) => takeover.held(id).await,
+            None => Ok(BTreeSet::new()),
+        }
+    }
+
+    /// Has the edge listen itself on ports that nobody holds any more; how soon to look again, if at all.
+    pub async fn free_ports(&self, id: &StackId) -> Option<Duration> {
+        if !self.hub.has_detours(id) {
+            return None;
+        }
+        let freed = match self.held(id).await {
+            Ok(held) => self.hub.free(id, &held).await.map_err(|error| crate::chain(&error)),
+            Err(error) => Err(crate::chain(&error)),
+        };
+        match freed {
+            Ok(again) => again,
+            Err(error) => {
+                tracing::warn!(stack = %id, error, "a port that is free again could not be listened on yet");
+                Some(Duration::from_secs(1))
+            }
+        }
     }
 
     /// Returns when something has happened to some stack since this call.

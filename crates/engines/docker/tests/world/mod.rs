@@ -46,7 +46,11 @@ impl World {
         std::fs::create_dir_all(&bundles).unwrap();
         let settings = Settings {
             address: address.clone(),
-            layout: Layout { run: folder.path().join("run"), logs: folder.path().join("logs") },
+            layout: Layout {
+                run: folder.path().join("run"),
+                logs: folder.path().join("logs"),
+                ledgers: folder.path().join("ledgers"),
+            },
             hidden: vec![folder.path().join("run"), folder.path().join("logs")],
             bundle: Arc::new(move |_| bundles.clone()),
             names: Names {

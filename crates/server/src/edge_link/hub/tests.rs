@@ -41,7 +41,7 @@ impl Rig {
         let http = free_port();
         let ground = Ground { http: SocketAddr::from(([0, 0, 0, 0], http)), ipv6: false };
         let root = folder.path().to_owned();
-        let hub = Hub::new(ground, Box::new(move |_| Ok(root.clone())), launcher);
+        let hub = Hub::new(ground, Box::new(move |_| Ok(root.clone())), launcher, "mainstay-test".into());
         Self { hub, folder, http }
     }
 

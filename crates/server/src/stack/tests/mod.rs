@@ -253,5 +253,5 @@ async fn stacks_that_are_released_at_once_choose_different_addresses() {
 }
 
 fn of(bundle: &model::BundleId) -> crate::api::plan::PlanRequest {
-    crate::api::plan::PlanRequest { bundle: bundle.to_string(), images: Default::default() }
+    crate::api::plan::PlanRequest { bundle: bundle.to_string(), images: Default::default(), adopt: None }
 }

@@ -1,0 +1,140 @@
+//! What was taken over, written down: labels cannot be put on a container or a volume that exists.
+//!
+//! One file a stack, durable. Whoever lists containers has the labels that they would bear filled in from here, so that
+//! nothing else has to know where they came from.
+
+use crate::error::Error;
+use crate::labels::{self, StartedWith};
+use crate::layout::Layout;
+use crate::names::Names;
+use model::{ReplicaId, StackId, VolumeName};
+use runtime::files;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What of one stack was offered and taken over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ledger {
+    /// Containers to be taken over by a start, by replica.
+    #[serde(default)]
+    pub offers: BTreeMap<String, String>,
+    /// Containers that were taken over, by id.
+    #[serde(default)]
+    pub taken: BTreeMap<String, Taken>,
+    /// The names of volumes that were taken over, by ours.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, String>,
+}
+
+/// A container that was taken over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    /// As which replica.
+    pub replica: String,
+    /// As it would have been started.
+    pub with: StartedWith,
+}
+
+impl Ledger {
+    /// The container that goes on as this replica.
+    pub fn container_of(&self, id: &ReplicaId) -> Option<&str> {
+        let name = id.to_string();
+        self.taken.iter().find(|(_, taken)| taken.replica == name).map(|(container, _)| container.as_str())
+    }
+
+    /// What the Engine calls a volume that was taken over.
+    pub fn volume(&self, name: &VolumeName) -> Option<&str> {
+        self.volumes.get(name.as_str()).map(String::as_str)
+    }
+}
+
+/// The ledgers of all stacks.
+#[derive(Debug, Default)]
+pub(crate) struct Ledgers {
+    /// By stack; why one cannot be read, in words.
+    all: Mutex<BTreeMap<StackId, Result<Ledger, String>>>,
+}
+
+impl Ledgers {
+    /// What is written down.
+    pub fn read(layout: &Layout) -> Self {
+        let mut all = BTreeMap::new();
+        for path in files::list(&layout.ledgers).unwrap_or_default() {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if let Ok(stack) = name.parse::<StackId>() {
+                let read = || serde_json::from_slice(&files::read(&path).map_err(|e| e.to_string())?).map_err(|e| e.to_string());
+                all.insert(stack, read());
+            }
+        }
+        Self { all: Mutex::new(all) }
+    }
+
+    /// What is known of a stack. Without its ledger a stack must not be touched: its data would seem to be missing.
+    pub fn of(&self, stack: &StackId) -> Result<Ledger, Error> {
+        match self.lock().get(stack) {
+            None => Ok(Ledger::default()),
+            Some(Ok(ledger)) => Ok(ledger.clone()),
+            Some(Err(why)) => Err(unreadable(stack, why)),
+        }
+    }
+
+    /// Every stack of which something was taken over.
+    pub fn all(&self) -> Result<BTreeMap<StackId, Ledger>, Error> {
+        let read = |(stack, ledger): (&StackId, &Result<Ledger, String>)| match ledger {
+            Ok(ledger) => Ok((stack.clone(), ledger.clone())),
+            Err(why) => Err(unreadable(stack, why)),
+        };
+        self.lock().iter().map(read).collect()
+    }
+
+    /// The stack of a container that was taken over.
+    pub fn stack_of(&self, container: &str) -> Option<StackId> {
+        let has = |ledger: &Result<Ledger, String>| ledger.as_ref().is_ok_and(|ledger| ledger.taken.contains_key(container));
+        self.lock().iter().find(|(_, ledger)| has(ledger)).map(|(stack, _)| stack.clone())
+    }
+
+    /// Changes what is known of a stack, on disk first.
+    pub fn change(&self, layout: &Layout, stack: &StackId, change: impl FnOnce(&mut Ledger)) -> Result<(), Error> {
+        let mut all = self.lock();
+        let before = match all.get(stack) {
+            None => Ledger::default(),
+            Some(Ok(ledger)) => ledger.clone(),
+            Some(Err(why)) => return Err(unreadable(stack, why)),
+        };
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before {
+            return Ok(());
+        }
+        let path = layout.ledgers.join(stack.to_string());
+        if after == Ledger::default() {
+            files::remove(&path)?;
+            all.remove(stack);
+            return Ok(());
+        }
+        files::create_dir(&layout.ledgers, 0o700)?;
+        let text = serde_json::to_vec(&after).expect("a ledger is plain data");
+        files::write(&path, &text, 0o600)?;
+        all.insert(stack.clone(), Ok(after));
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<StackId, Result<Ledger, String>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unreadable(stack: &StackId, why: &str) -> Error {
+    Error::Unreadable { subject: format!("what was taken over for {stack}"), why: why.to_owned() }
+}
+
+/// Fills in the labels that a container would bear had we made it.
+pub(crate) fn dress(labels: &mut HashMap<String, String>, names: &Names, stack: &StackId, taken: &Taken) {
+    labels.extend([
+        (labels::OWNER.to_owned(), names.owner.clone()),
+        (labels::STACK.to_owned(), stack.to_string()),
+        (labels::ID.to_owned(), taken.replica.clone()),
+        (labels::REPLICA.to_owned(), serde_json::to_string(&taken.with).expect("labels are plain data")),
+    ]);
+}

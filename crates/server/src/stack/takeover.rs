@@ -1,0 +1,104 @@
+//! Taking over what `docker compose` runs of a project: what it means for a plan and a release.
+
+use super::world::World;
+use crate::api::ApiError;
+use crate::api::plan::NoteView;
+use engine::Engine;
+use engine::takeover::{Fate, Outlook, Prospect, Takeover};
+use model::container::ImageId;
+use model::project::{Project, Runs};
+use model::stack::Stack;
+use model::{ServiceName, StackId};
+use std::collections::BTreeMap;
+
+/// Another tool runs the project.
+const RUNS_ALREADY: &str = "MS0255";
+
+/// The images that containers of another tool's project run, for the services that name the same: they are neither
+/// fetched nor built.
+pub async fn images(
+    engine: &dyn Engine,
+    other: &str,
+    project: &Project,
+) -> Result<BTreeMap<ServiceName, ImageId>, ApiError> {
+    let strays = of(engine)?.find(other).await.map_err(|error| crate::failed(&error))?;
+    let mut images = BTreeMap::new();
+    for stray in strays {
+        let named = stray.service.parse::<ServiceName>().ok();
+        let Some((name, service)) = named.and_then(|name| project.services.get_key_value(&name)) else { continue };
+        let is_same = match &service.template.runs {
+            Runs::Image { image, .. } => image.to_string() == stray.image_name,
+            Runs::Build { .. } => true,
+            Runs::Process { .. } | Runs::Static { .. } => false,
+        };
+        if is_same {
+            images.entry(name.clone()).or_insert(stray.image);
+        }
+    }
+    Ok(images)
+}
+
+/// What a takeover would do, one note a container.
+pub async fn notes(engine: &dyn Engine, other: &str, stack: &Stack) -> Result<Vec<NoteView>, ApiError> {
+    let Outlook { containers, volumes } = of(engine)?.weigh(other, stack).await.map_err(|error| crate::failed(&error))?;
+    if containers.is_empty() && volumes.is_empty() {
+        let message = format!("`docker compose` has neither containers nor volumes of a project `{other}`");
+        return Err(ApiError::new(404, RUNS_ALREADY, message)
+            .help("leave `--adopt` out, or name the project: `docker compose ls` lists them"));
+    }
+    let volume = |(name, called): (model::VolumeName, String)| NoteView {
+        subject: name.to_string(),
+        text: format!("volume `{called}` goes on as it is"),
+    };
+    Ok(containers.into_iter().map(note).chain(volumes.into_iter().map(volume)).collect())
+}
+
+fn note(prospect: Prospect) -> NoteView {
+    let Prospect { name, service, fate } = prospect;
+    let text = match fate {
+        Fate::Stays(id) => format!("container `{name}` goes on as `{id}`"),
+        Fate::Replaced(id, keys) => {
+            format!("container `{name}` goes on as `{id}` until one takes its place: {} differ", keys.join(", "))
+        }
+        Fate::Surplus(_) => format!("container `{name}` is one more than wanted: it is drained and removed"),
+        Fate::Left(why) => format!("container `{name}` is left alone: {why}"),
+    };
+    NoteView { subject: service, text }
+}
+
+/// Offers the containers of another tool's project to the stack that is about to be released.
+pub async fn offer(engine: &dyn Engine, other: &str, stack: &Stack) -> Result<(), ApiError> {
+    of(engine)?.offer(other, stack).await.map_err(|error| crate::failed(&error))
+}
+
+/// That another tool runs the project already, where nothing of the stack is there yet: its containers.
+pub async fn running(world: &World, id: &StackId) -> Result<Vec<String>, ApiError> {
+    let engine = world.engines.of(id);
+    let Some(takeover) = engine.takeover() else { return Ok(Vec::new()) };
+    let placed = engine.observe(id).await.map_err(|error| crate::failed(&error))?;
+    if !placed.replicas.is_empty() {
+        return Ok(Vec::new());
+    }
+    let strays = takeover.find(id.project.as_str()).await.map_err(|error| crate::failed(&error))?;
+    Ok(strays.into_iter().filter(|stray| stray.is_running).map(|stray| format!("`{}`", stray.name)).collect())
+}
+
+/// Refuses to start beside another tool's containers that hold ports of the stack.
+pub async fn refuse_beside(world: &World, stack: &Stack) -> Result<(), ApiError> {
+    let running = running(world, &stack.id).await?;
+    let Some(takeover) = world.engines.of(&stack.id).takeover().filter(|_| !running.is_empty()) else { return Ok(()) };
+    let strays = takeover.find(stack.id.project.as_str()).await.map_err(|error| crate::failed(&error))?;
+    let held = strays.into_iter().flat_map(|stray| stray.holds.into_iter().map(move |socket| (socket, stray.name.clone())));
+    let Some((socket, name)) = world.hub.taken_by(stack, held) else { return Ok(()) };
+    let message = format!("`docker compose` runs `{}` already: its container `{name}` has {socket}", stack.id.project);
+    Err(ApiError::new(409, RUNS_ALREADY, message).help(
+        "take its containers and volumes over without a gap with `mainstay up --adopt` (`mainstay plan --adopt` shows what that does), or take it down first with `docker compose down`",
+    ))
+}
+
+fn of(engine: &dyn Engine) -> Result<&dyn Takeover, ApiError> {
+    engine.takeover().ok_or_else(|| {
+        let message = format!("there is nothing to take over on the engine `{}`", engine.kind());
+        ApiError::new(422, RUNS_ALREADY, message).help("leave `--adopt` out, or name `--engine docker`")
+    })
+}
