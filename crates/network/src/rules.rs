@@ -6,8 +6,8 @@
 #![expect(clippy::disallowed_methods, reason = "kernel settings")]
 
 use crate::error::Error;
-use crate::walls::{self, Duty, Wall};
 use crate::nft::{LIMIT, MOST_WORDS, accepted};
+use crate::walls::{self, Duty, Wall};
 use crate::{generation, nft, passage};
 use model::fingerprint::short_hash;
 use runtime::processes::{Output, ProcessError, Spawn};

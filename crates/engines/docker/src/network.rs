@@ -64,7 +64,11 @@ impl Inner {
         subnet: &Subnet,
         made: &Made,
     ) -> Result<String, Error> {
-        let full_name = made.name.clone().unwrap_or_else(|| names::network(stack, name));
+        let usual = names::network(stack, name);
+        let full_name = match self.name_behind(stack, &usual).await? {
+            Some(behind) => behind,
+            None => made.name.clone().unwrap_or(usual),
+        };
         // Older Engines make a second one of the same name without a word.
         if self.network_called(&full_name).await? {
             return Err(Error::Taken { kind: "network", name: full_name });

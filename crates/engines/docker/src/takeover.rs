@@ -92,6 +92,28 @@ impl Inner {
         Ok(())
     }
 
+    /// What a network of the stack is called while containers are to be taken over; none where there are none.
+    ///
+    /// A container's way out, and with it its published ports, is the network whose name comes first (`libnetwork`
+    /// orders a sandbox's endpoints so): one that came first when it is connected would move both, and cut them for a moment.
+    pub(crate) async fn name_behind(&self, stack: &StackId, usual: &str) -> Result<Option<String>, Error> {
+        let docker = self.docker().await?;
+        let mut last = None;
+        for container in self.ledgers.of(stack)?.offers.values() {
+            let found = self.inspect(&docker, container).await?;
+            let networks = found.and_then(|found| found.network_settings?.networks).unwrap_or_default();
+            last = last.max(networks.into_keys().max());
+        }
+        let behind = |last: String| {
+            let mut name = usual.to_owned();
+            while name <= last && name.len() < usual.len() + last.len() {
+                name.insert(0, 'z');
+            }
+            name
+        };
+        Ok(last.map(behind))
+    }
+
     /// Takes over the container that was offered for a replica; false when there is none, or none that still runs.
     pub(crate) async fn take_over(&self, docker: &Docker, stack: &StackId, start: &Start) -> Result<bool, Error> {
         let ledger = self.ledgers.of(stack)?;
@@ -258,7 +280,8 @@ impl Inner {
         let containers = self.strays(project).await?;
         let volumes = self.volumes_of(project, stack).await?;
         let strays: Vec<Stray> = containers.iter().filter_map(stray).collect();
-        let id_of = |name: &str| containers.iter().find(|found| name_of(found) == name).and_then(|found| found.id.clone());
+        let id_of =
+            |name: &str| containers.iter().find(|found| name_of(found) == name).and_then(|found| found.id.clone());
         let (mut offers, mut surplus) = (BTreeMap::new(), BTreeMap::new());
         for (name, target) in stack.services.iter().filter(|(_, target)| target.has_replicas()) {
             for (id, stray) in assign(&strays, name, target.role == Role::Job) {

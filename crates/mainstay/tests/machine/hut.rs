@@ -117,6 +117,11 @@ impl Hut {
         self.path().join("project")
     }
 
+    /// Its run folder.
+    pub fn run_folder(&self) -> &Path {
+        &self.run
+    }
+
     /// A number that no other hut has at the same time.
     pub fn tag(&self) -> u16 {
         self.tag

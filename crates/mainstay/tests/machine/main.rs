@@ -26,4 +26,5 @@ mod sessions;
 mod sshd;
 mod state;
 mod streams;
+mod takeover;
 mod yard;

@@ -21,12 +21,7 @@ const LINGER: Duration = Duration::from_secs(5);
 
 impl Hub {
     /// Opens the listeners of a stack that is being released, beside ports that `held` names.
-    pub async fn open(
-        &self,
-        stack: &StackId,
-        opened: Arc<Stack>,
-        held: &BTreeSet<SocketAddr>,
-    ) -> Result<(), HubError> {
+    pub async fn open(&self, stack: &StackId, opened: Arc<Stack>, held: &BTreeSet<SocketAddr>) -> Result<(), HubError> {
         let more = if held.is_empty() { BTreeMap::new() } else { self.beside(stack, &opened, held)? };
         self.change(stack, |routing| {
             routing.opened = Some(opened);

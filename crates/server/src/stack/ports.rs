@@ -116,7 +116,11 @@ impl Edge for EdgePort {
             return Ok(());
         };
         let opened = Arc::new(up.stack.clone());
-        let failed = |error| EdgeError { doing: "see which ports are held".into(), retry: Retry::Later, source: Box::new(error) };
+        let failed = |error| EdgeError {
+            doing: "see which ports are held".into(),
+            retry: Retry::Later,
+            source: Box::new(error),
+        };
         let held = self.world.held(stack).await.map_err(failed)?;
         let change = self.world.hub.open(stack, opened, &held).await;
         change.map_err(|error| Self::error("open the listeners".into(), error))

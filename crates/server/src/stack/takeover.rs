@@ -40,7 +40,8 @@ pub async fn images(
 
 /// What a takeover would do, one note a container.
 pub async fn notes(engine: &dyn Engine, other: &str, stack: &Stack) -> Result<Vec<NoteView>, ApiError> {
-    let Outlook { containers, volumes } = of(engine)?.weigh(other, stack).await.map_err(|error| crate::failed(&error))?;
+    let Outlook { containers, volumes } =
+        of(engine)?.weigh(other, stack).await.map_err(|error| crate::failed(&error))?;
     if containers.is_empty() && volumes.is_empty() {
         let message = format!("`docker compose` has neither containers nor volumes of a project `{other}`");
         return Err(ApiError::new(404, RUNS_ALREADY, message)
@@ -88,7 +89,8 @@ pub async fn refuse_beside(world: &World, stack: &Stack) -> Result<(), ApiError>
     let running = running(world, &stack.id).await?;
     let Some(takeover) = world.engines.of(&stack.id).takeover().filter(|_| !running.is_empty()) else { return Ok(()) };
     let strays = takeover.find(stack.id.project.as_str()).await.map_err(|error| crate::failed(&error))?;
-    let held = strays.into_iter().flat_map(|stray| stray.holds.into_iter().map(move |socket| (socket, stray.name.clone())));
+    let held =
+        strays.into_iter().flat_map(|stray| stray.holds.into_iter().map(move |socket| (socket, stray.name.clone())));
     let Some((socket, name)) = world.hub.taken_by(stack, held) else { return Ok(()) };
     let message = format!("`docker compose` runs `{}` already: its container `{name}` has {socket}", stack.id.project);
     Err(ApiError::new(409, RUNS_ALREADY, message).help(

@@ -78,7 +78,8 @@ pub(crate) fn differs(
         let config = value(&there, "LogConfig");
         let options = value(&config, "Config");
         let wanted = plain(serde_json::to_value(&logging.options).unwrap_or_default());
-        let is_driver = logging.driver.as_ref().is_none_or(|driver| config.get("Type").and_then(Value::as_str) == Some(driver));
+        let is_driver =
+            logging.driver.as_ref().is_none_or(|driver| config.get("Type").and_then(Value::as_str) == Some(driver));
         if !is_driver || options != wanted {
             keys.push("logging");
         }
@@ -104,7 +105,10 @@ fn of_program(
     };
     note(body.image == found.image, "image");
     let has_entrypoint = body.entrypoint.is_some();
-    note(list(&there.entrypoint) == list(if has_entrypoint { &body.entrypoint } else { &image.entrypoint }), "entrypoint");
+    note(
+        list(&there.entrypoint) == list(if has_entrypoint { &body.entrypoint } else { &image.entrypoint }),
+        "entrypoint",
+    );
     let command = if body.cmd.is_some() || has_entrypoint { &body.cmd } else { &image.cmd };
     note(list(&there.cmd) == list(command), "command");
     let mut wanted = variables(&image.env);
@@ -122,7 +126,9 @@ fn of_program(
     let own = |labels: &HashMap<String, String>| -> BTreeMap<String, String> {
         let usual = image.labels.clone().unwrap_or_default();
         let counts = |(key, value): &(&String, &String)| {
-            !key.starts_with("com.docker.compose.") && !key.starts_with("desktop.docker.io/") && usual.get(*key) != Some(*value)
+            !key.starts_with("com.docker.compose.")
+                && !key.starts_with("desktop.docker.io/")
+                && usual.get(*key) != Some(*value)
         };
         labels.iter().filter(counts).map(|(key, value)| (key.clone(), value.clone())).collect()
     };
@@ -206,7 +212,9 @@ fn of_mounts(
                 MountSource::External(name) => is_named(Some(name)) && is_writable != mount.read_only,
                 MountSource::Anonymous => is_unnamed(&point),
                 MountSource::Host(path) => {
-                    is("bind") && point.source.as_deref().map(clean) == Some(clean(path)) && is_writable != mount.read_only
+                    is("bind")
+                        && point.source.as_deref().map(clean) == Some(clean(path))
+                        && is_writable != mount.read_only
                 }
                 // The same files of the same folder, where the other tool found them.
                 MountSource::Bundle(_) => is("bind"),
@@ -221,7 +229,11 @@ fn of_mounts(
         let source = there.remove(&clean(&file.target)).and_then(|point| point.source);
         let content = source.and_then(|source| runtime::files::read(source.as_ref()).ok());
         if content.is_none_or(|content| content != file.content.reveal()) {
-            keys.push(format!("{} ({})", if file.kind == model::project::FileKind::Secret { "secrets" } else { "configs" }, file.target));
+            keys.push(format!(
+                "{} ({})",
+                if file.kind == model::project::FileKind::Secret { "secrets" } else { "configs" },
+                file.target
+            ));
         }
     }
     let wants = |target: &String| list(&image.volumes).iter().any(|wanted| clean(wanted) == *target);

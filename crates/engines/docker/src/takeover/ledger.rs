@@ -63,7 +63,9 @@ impl Ledgers {
         for path in files::list(&layout.ledgers).unwrap_or_default() {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if let Ok(stack) = name.parse::<StackId>() {
-                let read = || serde_json::from_slice(&files::read(&path).map_err(|e| e.to_string())?).map_err(|e| e.to_string());
+                let read = || {
+                    serde_json::from_slice(&files::read(&path).map_err(|e| e.to_string())?).map_err(|e| e.to_string())
+                };
                 all.insert(stack, read());
             }
         }
@@ -90,7 +92,8 @@ impl Ledgers {
 
     /// The stack of a container that was taken over.
     pub fn stack_of(&self, container: &str) -> Option<StackId> {
-        let has = |ledger: &Result<Ledger, String>| ledger.as_ref().is_ok_and(|ledger| ledger.taken.contains_key(container));
+        let has =
+            |ledger: &Result<Ledger, String>| ledger.as_ref().is_ok_and(|ledger| ledger.taken.contains_key(container));
         self.lock().iter().find(|(_, ledger)| has(ledger)).map(|(stack, _)| stack.clone())
     }
 

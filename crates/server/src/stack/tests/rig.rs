@@ -178,8 +178,14 @@ impl Life {
 
     pub async fn order_up(&self, command: &str) -> Result<Accepted, ApiError> {
         let bundle = self.bundle(command).await.to_string();
-        let request =
-            ReleaseRequest { bundle, images: Default::default(), message: None, expect_plan: None, replace: false, adopt: None };
+        let request = ReleaseRequest {
+            bundle,
+            images: Default::default(),
+            message: None,
+            expect_plan: None,
+            replace: false,
+            adopt: None,
+        };
         self.daemon.release(&self.id, request, "ann".into()).await
     }
 
@@ -193,8 +199,14 @@ impl Life {
                 "processes":{{"api":{{"command":["run"]}}}}}}}}"#
         );
         let bundle = self.daemon.create_bundle(NewBundle { declaration, files: Vec::new() }).await?.to_string();
-        let request =
-            ReleaseRequest { bundle, images: Default::default(), message: None, expect_plan: None, replace: true, adopt: None };
+        let request = ReleaseRequest {
+            bundle,
+            images: Default::default(),
+            message: None,
+            expect_plan: None,
+            replace: true,
+            adopt: None,
+        };
         let id = format!("{project}@production").parse().unwrap();
         self.daemon.release(&id, request, "ann".into()).await
     }
