@@ -76,6 +76,9 @@ pub trait Takeover: Send + Sync {
     /// Offers them, and the project's volumes, to the stack's next starts. Doing it again changes nothing.
     async fn offer(&self, project: &str, stack: &Stack) -> Result<(), EngineError>;
 
+    /// Takes back what was offered and not taken over yet.
+    async fn withdraw(&self, stack: &StackId) -> Result<(), EngineError>;
+
     /// The TCP sockets of the machine that running containers hold which were offered to the stack or taken over.
     async fn held(&self, stack: &StackId) -> Result<BTreeSet<SocketAddr>, EngineError>;
 }

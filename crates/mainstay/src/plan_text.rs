@@ -21,7 +21,7 @@ pub fn plan(view: &PlanView, detailed: bool, paint: Paint) -> Vec<String> {
     }
     if !view.notes.is_empty() {
         lines.push(String::new());
-        lines.push(paint.tone(Tone::Strong, "Not done, and why"));
+        lines.push(paint.tone(Tone::Strong, "Notes"));
         lines.extend(view.notes.iter().map(|note| format!("  {}  {}", note.subject, tame(&note.text, false))));
     }
     lines
@@ -231,7 +231,7 @@ mod tests {
               api.1           drain → stop           spec changed
               volume uploads  make                   missing
 
-            Not done, and why
+            Notes
               db.1  waits until 12:00"#]],
         );
         assert_eq!(in_short(&view()), "shop@production: 6 steps, 1 replica to start, 1 replica to stop");
@@ -257,7 +257,7 @@ mod tests {
                5  stop    api.1           spec changed         4
                6  make    volume uploads  missing
 
-            Not done, and why
+            Notes
               db.1  waits until 12:00"#]],
         );
     }

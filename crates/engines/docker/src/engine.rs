@@ -266,7 +266,7 @@ impl Inner {
         let volumes = self.list_volumes(filters).await?;
         let all = of_containers.chain(of_networks).chain(volumes.into_iter().map(|volume| volume.labels));
         let mut stacks: BTreeSet<StackId> = all.filter_map(|labels| labels.get(labels::STACK)?.parse().ok()).collect();
-        stacks.extend(self.ledgers.all()?.into_keys());
+        stacks.extend(self.ledgers.all().into_keys());
         Ok(stacks.into_iter().collect())
     }
 

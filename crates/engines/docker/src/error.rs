@@ -104,6 +104,16 @@ pub enum Error {
         /// Who stands on it, with backticks.
         by: String,
     },
+    /// A volume that was taken over is used by somebody else.
+    #[error(
+        "volume `{volume}` is in use by container `{by}`, which was not taken over: do so with `mainstay up --adopt`, or stop it"
+    )]
+    Shared {
+        /// The volume.
+        volume: VolumeName,
+        /// Who has it.
+        by: String,
+    },
     /// The network has other addresses than those wanted.
     #[error("network `{0}` exists with other addresses")]
     OtherSubnet(NetworkName),

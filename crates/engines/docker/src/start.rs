@@ -67,6 +67,7 @@ impl Inner {
         }
         versions::check(&start.template, &docker.client_version())?;
         let ground = self.ground(stack, start).await?;
+        self.refuse_shared(&docker, stack, &ground).await?;
         let place = self.take_place(stack, &start.id, found.as_ref().and_then(place_of)).await?;
         let made = self.make(&docker, stack, start, found, (place, ground)).await;
         self.places.lock().await.remove(&(stack.clone(), start.id.clone()));

@@ -49,8 +49,9 @@ impl Inner {
         let wanted = vec![format!("{PROJECT}={project}"), format!("{ONE_OFF}=False")];
         let filters = HashMap::from([("label".to_owned(), wanted)]);
         let listed = list(self, &docker, filters).await?;
+        self.ledgers.check()?;
         let taken: BTreeSet<String> =
-            self.ledgers.all()?.into_values().flat_map(|ledger| ledger.taken.into_keys()).collect();
+            self.ledgers.all().into_values().flat_map(|ledger| ledger.taken.into_keys()).collect();
         let mut found = Vec::new();
         for container in listed {
             let ours = container.labels.as_ref().is_some_and(|labels| labels.contains_key(labels::OWNER));
@@ -64,7 +65,7 @@ impl Inner {
     pub(crate) async fn taken(&self, docker: &Docker, stack: Option<&StackId>) -> Result<Vec<ContainerSummary>, Error> {
         let ledgers = match stack {
             Some(stack) => BTreeMap::from([(stack.clone(), self.ledgers.of(stack)?)]),
-            None => self.ledgers.all()?,
+            None => self.ledgers.all(),
         };
         let ids: Vec<String> = ledgers.values().flat_map(|ledger| ledger.taken.keys().cloned()).collect();
         if ids.is_empty() {
@@ -161,6 +162,26 @@ impl Inner {
             ledger.taken.insert(container.clone(), Taken { replica: name.clone(), with });
             ledger.volumes.extend(unnamed.into_iter().map(|(name, volume)| (name.to_string(), volume)));
         })
+    }
+
+    /// Refuses to start on a volume that was taken over while a container has it that was not: two would write to it.
+    pub(crate) async fn refuse_shared(&self, docker: &Docker, stack: &StackId, ground: &Ground) -> Result<(), Error> {
+        let ledger = self.ledgers.of(stack)?;
+        for (name, called) in ground.volumes.iter().filter(|(name, _)| ledger.volume(name).is_some()) {
+            let filters = HashMap::from([
+                ("volume".to_owned(), vec![called.clone()]),
+                ("status".to_owned(), vec!["running".to_owned()]),
+            ]);
+            let strange = |container: &ContainerSummary| {
+                let ours = container.labels.as_ref().is_some_and(|labels| labels.contains_key(labels::OWNER));
+                !ours && !container.id.as_ref().is_some_and(|id| ledger.taken.contains_key(id))
+            };
+            if let Some(by) = list(self, docker, filters).await?.into_iter().find(strange) {
+                let by = by.names.unwrap_or_default().concat().trim_start_matches('/').to_owned();
+                return Err(Error::Shared { volume: name.clone(), by });
+            }
+        }
+        Ok(())
     }
 
     /// Connects a container to the networks of a replica, beside those that it is on.
@@ -393,7 +414,16 @@ impl Takeover for DockerEngine {
         self.inner().offer(project, stack).await.map_err(wrap(doing()))
     }
 
+    async fn withdraw(&self, stack: &StackId) -> Result<(), EngineError> {
+        let inner = self.inner();
+        let withdrawn = inner.ledgers.change(inner.layout(), stack, |ledger| ledger.offers.clear());
+        withdrawn.map_err(wrap(format!("take back what was offered to {stack}")))
+    }
+
     async fn held(&self, stack: &StackId) -> Result<BTreeSet<SocketAddr>, EngineError> {
         self.inner().held(stack).await.map_err(wrap(format!("see which ports containers of {stack} hold")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,30 +76,37 @@ impl Drop for Composed {
     }
 }
 
+/// Keys of `web`, and a second service that publishes nothing: it may run twice.
+const TWO: &str = "    environment: { A: one }
+  back:
+    image: mainstay-test/base
+    command: [sh, -c, \"trap 'exit 0' TERM; sleep 1000 & wait\"]
+    volumes: [/scratch]
+    deploy: { replicas: 2 }";
+
 #[test]
 fn what_has_not_changed_goes_on_and_its_first_release_drops_no_request() {
-    let composed = Composed::up(&Site { keys: "    environment: { A: one }", ..Site::version("1") });
+    let site = |version: &'static str| Site { replicas: 1, keys: TWO, ..Site::version(version) };
+    let composed = Composed::up(&site("1"));
     docker(&["exec", &format!("{}-web-1", composed.name()), "touch", "/data/kept"]);
-    let before = [composed.container("-web-1"), composed.container("-web-2")];
-    composed.run(&["plan", "--adopt"]).code(3).says("-web-1` goes on as `web.1`").says("-web-2` goes on as `web.2`");
+    let now = || ["-web-1", "-back-1", "-back-2"].map(|rest| composed.container(rest));
+    let before = now();
+    composed.run(&["plan", "--adopt"]).code(3).says("-web-1` goes on as `web.1`").says("-back-2` goes on as `back.2`");
     let load = composed.load();
     load.at_least(20);
     composed.run(&["up", "--adopt"]).code(0);
     load.at_least(50);
     assert!(composed.has_detours(), "the Engine has the port");
-    assert_eq!([composed.container("-web-1"), composed.container("-web-2")], before, "nothing was started anew");
-    composed.run(&["plan"]).code(3).says("spec changed");
-    let status = composed.json(&["status"]);
-    assert_eq!(status["release"], 1, "{status}");
+    assert_eq!(now(), before, "nothing was started anew");
+    assert_eq!(composed.json(&["status"])["release"], 1);
     composed.run(&["logs", "web"]).code(0).says("listening on 3000");
     composed.run(&["exec", "web", "test", "-e", "/data/kept"]).code(0);
-    composed.declare(&Site { keys: "    environment: { A: one }", ..Site::version("2") });
+    composed.declare(&site("2"));
     composed.run(&["up"]).code(0);
     load.at_least(50);
-    let bodies = load.end().without_failure();
-    assert_eq!(bodies, ["version 1", "version 2"].map(str::to_owned).into());
+    assert_eq!(load.end().without_failure(), ["version 1", "version 2"].map(str::to_owned).into());
     composed.run(&["exec", "web", "test", "-e", "/data/kept"]).code(0);
-    assert_eq!(composed.containers().len(), 2, "all are ours now");
+    assert_eq!(composed.containers(), [composed.called("-web-2")], "`back` has not changed");
     assert!(!composed.held().contains("->"), "{}", composed.held());
     until("the port without a detour", || !composed.has_detours());
     composed.answer().unwrap();
@@ -130,7 +137,7 @@ fn what_has_changed_is_replaced_in_the_same_up_and_keeps_its_data() {
 
 #[test]
 fn a_daemon_killed_in_a_takeover_loses_no_request_and_the_next_one_goes_on_with_it() {
-    let composed = Composed::up(&Site::version("1"));
+    let composed = Composed::up(&Site { replicas: 1, ..Site::version("1") });
     let load = composed.load();
     load.at_least(20);
     let up = composed.command(&["up", "--adopt"]).spawn().unwrap();
@@ -138,14 +145,15 @@ fn a_daemon_killed_in_a_takeover_loses_no_request_and_the_next_one_goes_on_with_
     until("a first container", || std::fs::read_to_string(&taken).is_ok_and(|text| text.contains("\"web.")));
     composed.kill_daemon();
     Hut::ended(up, &["up", "--adopt"]);
-    // Asking starts the next one.
+    // Planning starts the next one.
+    composed.run(&["plan"]);
     until("the end of the takeover", || composed.run(&["status"]).out.contains("  ok  release 1"));
     composed.kill_daemon();
-    composed.declare(&Site::version("2"));
+    composed.declare(&Site { replicas: 1, ..Site::version("2") });
     composed.run(&["up"]).code(0);
     load.at_least(50);
     assert_eq!(load.end().without_failure(), ["version 1", "version 2"].map(str::to_owned).into());
-    assert_eq!(composed.containers().len(), 2);
+    assert_eq!(composed.containers().len(), 1);
     assert!(!composed.held().contains("->"), "{}", composed.held());
 }
 

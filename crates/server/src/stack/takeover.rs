@@ -84,14 +84,19 @@ pub async fn running(world: &World, id: &StackId) -> Result<Vec<String>, ApiErro
     Ok(strays.into_iter().filter(|stray| stray.is_running).map(|stray| format!("`{}`", stray.name)).collect())
 }
 
-/// Refuses to start beside another tool's containers that hold ports of the stack.
+/// Refuses to start beside another tool's containers that hold ports of the stack; what an earlier order offered is not
+/// taken over any more.
 pub async fn refuse_beside(world: &World, stack: &Stack) -> Result<(), ApiError> {
-    let running = running(world, &stack.id).await?;
-    let Some(takeover) = world.engines.of(&stack.id).takeover().filter(|_| !running.is_empty()) else { return Ok(()) };
+    let Some(takeover) = world.engines.of(&stack.id).takeover() else { return Ok(()) };
+    if running(world, &stack.id).await?.is_empty() {
+        return takeover.withdraw(&stack.id).await.map_err(|error| crate::failed(&error));
+    }
     let strays = takeover.find(stack.id.project.as_str()).await.map_err(|error| crate::failed(&error))?;
     let held =
         strays.into_iter().flat_map(|stray| stray.holds.into_iter().map(move |socket| (socket, stray.name.clone())));
-    let Some((socket, name)) = world.hub.taken_by(stack, held) else { return Ok(()) };
+    let Some((socket, name)) = world.hub.taken_by(stack, held) else {
+        return takeover.withdraw(&stack.id).await.map_err(|error| crate::failed(&error));
+    };
     let message = format!("`docker compose` runs `{}` already: its container `{name}` has {socket}", stack.id.project);
     Err(ApiError::new(409, RUNS_ALREADY, message).help(
         "take its containers and volumes over without a gap with `mainstay up --adopt` (`mainstay plan --adopt` shows what that does), or take it down first with `docker compose down`",

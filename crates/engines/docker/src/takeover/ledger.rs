@@ -81,13 +81,17 @@ impl Ledgers {
         }
     }
 
-    /// Every stack of which something was taken over.
-    pub fn all(&self) -> Result<BTreeMap<StackId, Ledger>, Error> {
-        let read = |(stack, ledger): (&StackId, &Result<Ledger, String>)| match ledger {
-            Ok(ledger) => Ok((stack.clone(), ledger.clone())),
-            Err(why) => Err(unreadable(stack, why)),
-        };
-        self.lock().iter().map(read).collect()
+    /// Every stack of which something was taken over, as far as it can be read.
+    pub fn all(&self) -> BTreeMap<StackId, Ledger> {
+        let read = |(stack, ledger): (&StackId, &Result<Ledger, String>)| Some((stack.clone(), ledger.clone().ok()?));
+        self.lock().iter().filter_map(read).collect()
+    }
+
+    /// Refuses while one cannot be read: what it says is somebody's.
+    pub fn check(&self) -> Result<(), Error> {
+        let bad =
+            |(stack, ledger): (&StackId, &Result<Ledger, String>)| Some(unreadable(stack, ledger.as_ref().err()?));
+        self.lock().iter().find_map(bad).map_or(Ok(()), Err)
     }
 
     /// The stack of a container that was taken over.
