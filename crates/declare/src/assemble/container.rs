@@ -189,10 +189,20 @@ impl ServiceReader<'_> {
             network: self.network_mode(map),
             ipc: self.namespace(map, "ipc", &["host", "private", "shareable"]),
             pid: self.namespace(map, "pid", &["host"]),
-            uts: self.namespace(map, "uts", &["host"]),
+            uts: self.uts(map),
             user: self.namespace(map, "userns_mode", &["host"]),
             cgroup: self.namespace(map, "cgroup", &["host", "private"]),
         }
+    }
+
+    /// An engine refuses a name beside the machine's own when it is too late.
+    fn uts(&mut self, map: &Map) -> Option<String> {
+        let host = self.namespace(map, "uts", &["host"])?;
+        if let Some(node) = map.get("hostname").filter(|node| !node.is_null()) {
+            let message = "`hostname` stands beside `uts: host`, by which the machine's own name holds";
+            self.read.wrong(codes::CONFLICT, node, message, "keep one of them");
+        }
+        Some(host)
     }
 
     fn network_mode(&mut self, map: &Map) -> Option<String> {

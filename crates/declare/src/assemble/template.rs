@@ -1,7 +1,7 @@
 //! What each replica of a service is started with.
 
 use super::files::grants;
-use super::service::{ServiceReader, WORKING_DIR, text_map};
+use super::service::{ServiceReader, WORKING_DIR, text_map, texts_of};
 use super::{command, mounts, network, signal};
 use crate::assemble::read::Reader;
 use crate::codes;
@@ -78,9 +78,7 @@ impl ServiceReader<'_> {
         let environment = environment.unwrap_or_default();
         let is_process = matches!(runs, Runs::Process { .. });
         let working_dir = self.working_dir(map, recipe).or_else(|| is_process.then(|| WORKING_DIR.to_owned()));
-        let mut labels = map.get("labels").map(|node| text_map(node, "labels", &mut self.read)).unwrap_or_default();
-        let deployed = deploy.and_then(|map| map.get("labels"));
-        labels.extend(deployed.map(|node| text_map(node, "labels", &mut self.read)).unwrap_or_default());
+        let labels = if self.is_docker() { self.labels(map, deploy) } else { BTreeMap::new() };
         let mut files = grants(map, FileKind::Secret, self.contents, self.references, &mut self.read);
         files.extend(grants(map, FileKind::Config, self.contents, self.references, &mut self.read));
         if !self.is_docker() {
@@ -123,6 +121,13 @@ impl ServiceReader<'_> {
             labels,
             container,
         }
+    }
+
+    /// Its labels; those of `deploy` win.
+    fn labels(&mut self, map: &Map, deploy: Option<&Map>) -> BTreeMap<String, String> {
+        let mut labels = texts_of(map, "labels", &mut self.read);
+        labels.extend(deploy.map(|deploy| texts_of(deploy, "labels", &mut self.read)).unwrap_or_default());
+        labels
     }
 
     fn security_opt(&mut self, map: &Map) {

@@ -1,6 +1,7 @@
 //! The Compose Specification's keys, every one of them, and what each engine makes of it.
 //!
-//! A key below a key that is not honoured needs no row of its own. `docs/conformance.md` is written from this table.
+//! A key below a key that is not honoured needs no row of its own. `docs/conformance.md` shows this table, with what
+//! the suite of `mainstay` (`tests/machine/keys.rs`) saw of it on the engines.
 
 mod objects;
 mod services;
@@ -43,6 +44,20 @@ mod tests {
             let table = table(engine).expect("an engine of the columns");
             let missing: Vec<&str> = paths.lines().filter(|path| table.standing(path).is_none()).collect();
             assert!(missing.is_empty(), "not classified for {engine}: {missing:#?}");
+        }
+    }
+
+    #[test]
+    fn the_page_says_what_the_table_says() {
+        let page = include_str!("../../../../docs/conformance.md");
+        for (path, standings) in rows() {
+            let name = format!("| **{}** | ", path.replace('*', "\\*"));
+            let row = page.lines().find(|line| line.starts_with(&name)).unwrap_or_default();
+            let cells: Vec<&str> = row.trim_end_matches(" |").split(" | ").skip(1).collect();
+            let is_said =
+                |(cell, standing): (&&str, &Standing)| cell.trim_start_matches("✓ ").starts_with(&standing.to_string());
+            let agree = cells.len() == standings.len() && cells.iter().zip(standings).all(is_said);
+            assert!(agree, "docs/conformance.md says something else of `{path}`: see `mainstay/tests/machine/keys.rs`");
         }
     }
 

@@ -42,6 +42,21 @@ impl Standing {
     }
 }
 
+/// As `docs/conformance.md` says it.
+impl std::fmt::Display for Standing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Honoured => f.write_str("honoured"),
+            Self::Within(limits) => write!(f, "within limits: {limits}"),
+            Self::Elsewhere(how) => f.write_str(how),
+            Self::Emulated(how) => write!(f, "emulated: {how}"),
+            Self::Harmless(why) => write!(f, "no effect: {why}"),
+            Self::NotYet(cure) => write!(f, "refused, not supported yet: {cure}"),
+            Self::Refused(why, cure) => write!(f, "refused: {why}; {cure}"),
+        }
+    }
+}
+
 /// One row: a path of keys, where `*` is any name and `[]` an item of a list.
 pub type Row = (&'static str, Standing);
 

@@ -83,7 +83,7 @@ pub(crate) fn request(inputs: &Inputs<'_>) -> Result<Request, Error> {
     let user = template.user.as_ref().map(|user| format!("{}:{}", user.uid, user.gid));
     let environment = template.environment.iter().map(|(name, value)| format!("{name}={}", value.reveal_text()));
     let body = ContainerCreateBody {
-        hostname: Some(inputs.with.hostname.clone()).filter(|_| mode != "host"),
+        hostname: hostname(inputs, &mode),
         domainname: template.container.domainname.clone(),
         user: template.container.user.clone().or(user),
         tty: template.container.tty.then_some(true),
@@ -105,6 +105,13 @@ pub(crate) fn request(inputs: &Inputs<'_>) -> Result<Request, Error> {
     };
     let name = names::container(inputs.stack, &inputs.start.id);
     Ok(Request { name, platform: template.container.platform.clone(), body, connect: endpoints })
+}
+
+/// Its name; on the machine's network, and under the machine's name, only one that is asked for.
+fn hostname(inputs: &Inputs<'_>, mode: &str) -> Option<String> {
+    let template = &*inputs.start.template;
+    let is_machines = mode == "host" || template.container.namespaces.uts.is_some();
+    Some(&inputs.with.hostname).filter(|_| !is_machines || template.hostname.is_some()).cloned()
 }
 
 /// Its networks: the project's with its own address on each, then the others.

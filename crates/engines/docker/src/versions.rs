@@ -22,3 +22,19 @@ pub(crate) fn check(template: &Template, speaks: &ClientVersion) -> Result<(), E
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_engine_is_told_the_key_it_does_not_know() {
+        let mut template = testkit::project::template("./run");
+        let speaks = |minor_version| ClientVersion { major_version: 1, minor_version };
+        assert!(check(&template, &speaks(40)).is_ok());
+        template.container.annotations.insert("note".into(), "well".into());
+        assert!(check(&template, &speaks(43)).is_ok());
+        let error = check(&template, &speaks(41)).unwrap_err().to_string();
+        assert!(error.contains("annotations") && error.contains("1.43"), "{error}");
+    }
+}

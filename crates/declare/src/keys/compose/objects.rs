@@ -34,10 +34,7 @@ pub(super) const MOUNTS: &[Row] = &[
     ("services.*.volumes[].bind", [Honoured, Honoured]),
     (
         "services.*.volumes[].bind.create_host_path",
-        [
-            Harmless("a path must exist, or come with the bundle"),
-            Harmless("a path must exist, or come with the bundle"),
-        ],
+        [Harmless("a path must exist, or come with the bundle"), Harmless("a missing path is made")],
     ),
     (
         "services.*.volumes[].bind.propagation",

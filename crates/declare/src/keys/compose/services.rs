@@ -5,12 +5,20 @@ use crate::keys::Standing::{self, Elsewhere, Emulated, Harmless, Honoured, NotYe
 
 const DOCKER_ONLY: &str = "remove it; a replica has namespaces and limits of its own";
 const HINT: &str = "the machine's scheduler decides";
+const LABELS: &str = "labels are read by other tools only";
 const ONE_MACHINE: &str = "there is one machine to place replicas on";
 const ROLLOUT: &str = "a release watches readiness instead";
+const NOT_IN_REFERENCE: &str = "refused as an unknown key: the reference implementation does not know it yet";
 const OF_BUILD: Standing = Elsewhere("as `build`");
 
 pub(super) const SERVICE: &[Row] = &[
-    ("services.*.annotations", [Harmless("annotations are read by other tools only"), Honoured]),
+    (
+        "services.*.annotations",
+        [
+            Harmless("annotations are read by other tools only"),
+            Within("Docker 24 and newer; an older one is named when it is planned"),
+        ],
+    ),
     (
         "services.*.attach",
         [Harmless("`mainstay logs` chooses what is shown"), Harmless("`mainstay logs` chooses what is shown")],
@@ -25,7 +33,15 @@ pub(super) const SERVICE: &[Row] = &[
             Honoured,
         ],
     ),
-    ("services.*.cap_add", [Honoured, Honoured]),
+    (
+        "services.*.cap_add",
+        [
+            Within(
+                "what ends at the replica's own namespaces, such as `NET_ADMIN`; what would reach the machine is refused when it is planned",
+            ),
+            Honoured,
+        ],
+    ),
     ("services.*.cap_drop", [Honoured, Honoured]),
     ("services.*.cgroup", [NotYet(DOCKER_ONLY), Within("`host` and `private`")]),
     ("services.*.cgroup_parent", [NotYet(DOCKER_ONLY), Honoured]),
@@ -145,8 +161,8 @@ pub(super) const SERVICE: &[Row] = &[
         [NotYet(DOCKER_ONLY), Within("`host`, `private` and `shareable`; another container's is refused")],
     ),
     ("services.*.isolation", [Harmless("it is known on Windows only"), Harmless("it is known on Windows only")]),
-    ("services.*.label_file", [Honoured, Honoured]),
-    ("services.*.labels", [Honoured, Honoured]),
+    ("services.*.label_file", [Harmless(LABELS), Honoured]),
+    ("services.*.labels", [Harmless(LABELS), Honoured]),
     (
         "services.*.links",
         [
@@ -226,10 +242,7 @@ pub(super) const SERVICE: &[Row] = &[
             Harmless("the first network that reaches outside is used"),
         ],
     ),
-    (
-        "services.*.networks.*.use_service_name_alias",
-        [Harmless("the service's name is always known"), Harmless("the service's name is always known")],
-    ),
+    ("services.*.networks.*.use_service_name_alias", [Elsewhere(NOT_IN_REFERENCE), Elsewhere(NOT_IN_REFERENCE)]),
     ("services.*.oom_kill_disable", [Harmless(HINT), Honoured]),
     ("services.*.oom_score_adj", [Harmless(HINT), Honoured]),
     ("services.*.pid", [NotYet(DOCKER_ONLY), Within("`host`; another container's is refused")]),
@@ -318,7 +331,15 @@ pub(super) const SERVICE: &[Row] = &[
             Refused("a replica would own the whole machine", "remove it, and use `mainstay` from outside"),
         ],
     ),
-    ("services.*.user", [Within("numbers only, `uid` or `uid:gid`: the users of an image are not known"), Honoured]),
+    (
+        "services.*.user",
+        [
+            Within(
+                "numbers only, `uid` or `uid:gid`: the users of an image are not known; the machine counts them from a base of its own",
+            ),
+            Honoured,
+        ],
+    ),
     ("services.*.userns_mode", [NotYet(DOCKER_ONLY), Within("`host`")]),
     ("services.*.uts", [NotYet(DOCKER_ONLY), Within("`host`")]),
     (
@@ -337,7 +358,7 @@ pub(super) const BUILD: &[Row] = &[
         [
             OF_BUILD,
             Within(
-                "folders, images (`docker-image://`), git repositories and archives; the image of another service is not supported yet",
+                "Docker 23 and newer: folders, images (`docker-image://`), git repositories and archives; the image of another service is not supported yet",
             ),
         ],
     ),
@@ -382,7 +403,7 @@ pub(super) const BUILD: &[Row] = &[
         "services.*.build.secrets[].uid",
         [OF_BUILD, Harmless("a step says how it sees the secret: `RUN --mount=type=secret,uid=…`")],
     ),
-    ("services.*.build.shm_size", [OF_BUILD, Honoured]),
+    ("services.*.build.shm_size", [OF_BUILD, Within("beside `secrets` with Docker 23 and newer only")]),
     ("services.*.build.ssh", [OF_BUILD, NotYet("give the step a key or token as a secret (`build.secrets`)")]),
     ("services.*.build.tags", [OF_BUILD, Honoured]),
     ("services.*.build.target", [OF_BUILD, Honoured]),
@@ -395,7 +416,7 @@ pub(super) const DEPLOY: &[Row] = &[
         "services.*.deploy.endpoint_mode",
         [Harmless("a service always has one stable address"), Harmless("a service always has one stable address")],
     ),
-    ("services.*.deploy.labels", [Honoured, Honoured]),
+    ("services.*.deploy.labels", [Harmless(LABELS), Honoured]),
     ("services.*.deploy.mode", [Honoured, Honoured]),
     ("services.*.deploy.placement", [Harmless(ONE_MACHINE), Harmless(ONE_MACHINE)]),
     ("services.*.deploy.replicas", [Honoured, Honoured]),

@@ -222,7 +222,12 @@ fn the_machines_network_has_the_machines_name_and_hosts() {
     let mut template = plain();
     template.container.namespaces.network = Some("host".into());
     part(template.clone(), "json-file", "/Hostname", &expect!["none"]);
-    part(template, "json-file", "/HostConfig/NetworkMode", &expect![[r#""host""#]]);
+    part(template.clone(), "json-file", "/HostConfig/NetworkMode", &expect![[r#""host""#]]);
+    let named = Template { hostname: Some("face".into()), ..template };
+    part(named, "json-file", "/Hostname", &expect![[r#""api-host""#]]);
+    let mut template = plain();
+    template.container.namespaces.uts = Some("host".into());
+    part(template, "json-file", "/Hostname", &expect!["none"]);
     part(plain(), "json-file", "/HostConfig/NetworkMode", &expect![[r#""none""#]]);
 }
 
