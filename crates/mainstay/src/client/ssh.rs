@@ -137,7 +137,13 @@ impl Ssh {
         }
         // That there is none, or that it ended early, is said where the greeting would be: an `ssh` that shares a login may
         // miss the end of what it runs for as long as the login is kept.
-        Tunnel::open(self, &format!("{} || echo {ENDED}$?", words.join(" "))).await
+        let remote = format!("{} || echo {ENDED}$?", words.join(" "));
+        if self.shared.is_some()
+            && let Some(opened) = Tunnel::open_soon(self, &remote).await
+        {
+            return opened;
+        }
+        Tunnel::open(&Self { shared: None, ..self.clone() }, &remote).await
     }
 }
 

@@ -23,6 +23,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// A login takes seconds at most, and so does the start of a daemon over there; both together no more than this.
 const GREETING: Duration = Duration::from_secs(45);
 
+/// A shared login that has not got that far within this is not waited for: it may hang (seen with OpenSSH 9.2 on a busy
+/// machine), and a login of its own does not.
+const SOON: Duration = Duration::from_secs(12);
+
 /// Once `ssh` has closed its output it has nothing left to do.
 const END: Duration = Duration::from_secs(5);
 
@@ -58,6 +62,13 @@ impl Tunnel {
             Ok(greeting) => Ok((greeting?, tunnel)),
             Err(_) => Err(tunnel.error(Trouble::Silent(GREETING.as_secs()))),
         }
+    }
+
+    /// The same by a login that is shared; none when it says nothing for a while.
+    pub async fn open_soon(ssh: &Ssh, remote: &str) -> Option<Result<(Greeting, Self), Error>> {
+        let mut tunnel = Self::start(ssh, remote).ok()?;
+        let greeting = tokio::time::timeout(SOON, tunnel.greeting()).await.ok()?;
+        Some(greeting.map(|greeting| (greeting, tunnel)))
     }
 
     fn start(ssh: &Ssh, remote: &str) -> io::Result<Self> {
