@@ -24,6 +24,14 @@ pub enum Error {
         #[source]
         source: bollard::errors::Error,
     },
+    /// The Engine runs without root.
+    #[error(
+        "the Docker Engine at {address} is rootless: its networks lie where neither probes nor the edge reach a container"
+    )]
+    Rootless {
+        /// Where it was asked.
+        address: String,
+    },
     /// The Engine refused.
     #[error("the Docker Engine refused: {message}")]
     Refused {

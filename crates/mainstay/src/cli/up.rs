@@ -51,7 +51,7 @@ pub async fn prepare(cx: &Context, build: bool) -> Result<Ordered, Failure> {
 }
 
 async fn prepared(cx: &Context, build: bool) -> Result<Ordered, Failure> {
-    let declaration = cx.declaration()?;
+    let declaration = cx.declaration().await?;
     if build {
         bundle::build::run(cx, &declaration.root, &declaration.builds).await?;
     }

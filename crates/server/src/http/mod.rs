@@ -52,6 +52,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/ready", get(system::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/version", get(system::version))
+        .route("/v1/engines", get(system::engines))
         .route("/v1/openapi.json", get(system::openapi))
         .route("/v1/shutdown", post(system::shutdown))
         .route("/v1/bundles/missing", post(bundles::missing))

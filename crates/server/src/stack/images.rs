@@ -47,6 +47,7 @@ pub async fn prepare(
 ) -> Result<BTreeMap<ServiceName, ImageId>, ApiError> {
     let project = super::settle::project(world, id, bundle).await?;
     let engine = world.engine_for(&project)?;
+    world.refuse_unusable(&**engine).await?;
     let Some(images) = engine.images() else { return Ok(BTreeMap::new()) };
     let manifest = world.lay_out(bundle).await?;
     let jobs = jobs(&project, &|build| of_build(&world.hash_key(), build, &|path| manifest.digest_of(path)))
