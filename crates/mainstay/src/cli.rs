@@ -99,15 +99,13 @@ impl Context {
     /// of the other machine says what it has.
     pub async fn declaration(&self) -> Result<Declaration, Failure> {
         let loaded = declaration::load(&self.settings)?;
-        let loaded = match self.client.host() {
-            Some(host) if loaded.is_by_offer() => {
-                let docker = self.offered_on(host).await?;
-                declaration::load(&Settings { docker, ..self.settings.clone() })?
-            }
-            _ => loaded,
+        let Some(host) = self.client.host().filter(|_| loaded.is_by_offer()) else {
+            return loaded.checked(&self.ui, self.ui.verbose);
         };
-        if loaded.declaration.is_none() && loaded.is_by_offer() {
-            self.ui.detail(format!("engine       {}", loaded.engine_from));
+        let docker = self.offered_on(host).await?;
+        let loaded = declaration::load(&Settings { docker, ..self.settings.clone() })?;
+        if let (None, Some(resolved)) = (&loaded.declaration, &loaded.resolved) {
+            self.ui.note(format!("judged for the engine `{}` ({})", resolved.engine.kind, loaded.engine_from));
         }
         loaded.checked(&self.ui, self.ui.verbose)
     }

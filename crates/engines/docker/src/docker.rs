@@ -85,7 +85,8 @@ impl Connection {
     async fn refuse_rootless(&self, speaks: &ClientVersion) -> Result<(), Error> {
         let target = format!("/v{}.{}/info", speaks.major_version, speaks.minor_version);
         // bollard leaves out what Podman says beside what Docker does.
-        let unreadable = |why: String| Error::Unreadable { subject: "what the Docker Engine says of itself".into(), why };
+        let unreadable =
+            |why: String| Error::Unreadable { subject: "what the Docker Engine says of itself".into(), why };
         let info = Wire::to(self.address.path()).get(&target).await.map_err(|error| unreadable(chain(&error)))?;
         match about::is_rootless(&info) {
             Ok(false) => Ok(()),

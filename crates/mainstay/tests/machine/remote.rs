@@ -240,9 +240,12 @@ fn processes_over_there_are_the_usual_engine_of_a_machine_with_docker() {
     let here = testkit::docker::url();
     without_an_engine(&remote.sshd, &remote.hut, &here, &["up"]).code(0);
     assert_eq!(remote.hut.replicas().len(), 1);
-    remote.hut.write("compose.yaml", "name: hut\nservices: { web: { build: . } }\n");
-    let up = without_an_engine(&remote.sshd, &remote.hut, &here, &["--verbose", "plan"]);
-    up.says("default: no Docker on ssh://root@127.0.0.1").says("--engine docker");
+    let compose = std::fs::read_to_string(remote.hut.project().join("compose.yaml")).unwrap();
+    let cache = "services:\n  cache: { image: \"redis:7\", build: . }\n";
+    remote.hut.write("compose.yaml", &compose.replace("services:\n", cache));
+    let plan = without_an_engine(&remote.sshd, &remote.hut, &here, &["plan"]).code(2);
+    plan.says("default: no Docker on ssh://root@127.0.0.1").says("MS0011").says("`--engine docker`");
+    remote.hut.write("compose.yaml", &compose);
 }
 
 #[test]

@@ -50,7 +50,9 @@ fn environments(name: &str, engine: EngineKind, services: &[Surveyed], out: &mut
     out.line("");
     out.line("# Where it runs. `mainstay -e production up` chooses one; without a choice it is development.");
     out.line(match engine {
-        EngineKind::Docker => "# Images are built and run by Docker, which answers here; `{ engine: docker }` holds it to that.",
+        EngineKind::Docker => {
+            "# Images are built and run by Docker, which answers here; `{ engine: docker }` holds it to that."
+        }
         _ => "# Everything runs as processes of the machine; `{ engine: docker }` has Docker build and run images.",
     });
     out.line("environments:");
@@ -355,7 +357,10 @@ volumes: { data: {} }
         let compose = "services:\n  web: { build: web, ports: [\"8080:80\"] }\n  db: { image: \"postgres:15\" }\n";
         let text = proposed(EngineKind::Docker, compose);
         assert!(!text.contains("processes:") && !text.contains("without a container"), "{text}");
-        assert!(text.contains("built and run by Docker") && text.contains("web: { ready: { http: /, port: 80"), "{text}");
+        assert!(
+            text.contains("built and run by Docker") && text.contains("web: { ready: { http: /, port: 80"),
+            "{text}"
+        );
         assert!(proposed(EngineKind::Process, compose).contains("# processes:"));
     }
 
