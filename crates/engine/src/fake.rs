@@ -10,7 +10,7 @@ mod stacks;
 
 pub use stacks::FakeStackEngine;
 
-use crate::{BoxError, Engine, EngineError, Exec, ExecExit, Retry, Shortcoming, Usage};
+use crate::{BoxError, Engine, EngineError, Exec, ExecExit, Retry, Shortcoming, Unusable, Usage};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use machine::Machine;
@@ -51,6 +51,7 @@ struct State {
     slowness: u32,
     at_once: usize,
     most_at_once: usize,
+    unusable: Option<Unusable>,
 }
 
 /// A call of `perform` that goes on; one that is dropped is over as well.
@@ -75,6 +76,7 @@ impl FakeEngine {
             slowness: 0,
             at_once: 0,
             most_at_once: 0,
+            unusable: None,
         };
         Self { state: Mutex::new(state), arrived: Notify::new() }
     }
@@ -105,6 +107,11 @@ impl FakeEngine {
     /// in between is left half done.
     pub fn set_slowness(&self, turns: u32) {
         self.lock().slowness = turns;
+    }
+
+    /// From now on nothing can run here, for this reason; none lets it again.
+    pub fn set_unusable(&self, why: Option<Unusable>) {
+        self.lock().unusable = why;
     }
 
     /// The largest number of calls of `perform` that went on at the same time.
@@ -211,6 +218,10 @@ impl State {
 impl Engine for FakeEngine {
     fn kind(&self) -> EngineKind {
         EngineKind::Process
+    }
+
+    async fn usable(&self) -> Result<(), Unusable> {
+        self.lock().unusable.clone().map_or(Ok(()), Err)
     }
 
     async fn observe(&self, stack: &StackId) -> Result<Placed, EngineError> {

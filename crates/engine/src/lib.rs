@@ -71,6 +71,13 @@ pub trait Engine: Send + Sync {
     /// hand…). Cancel-safe; may wake without cause.
     async fn changed(&self) -> StackId;
 
+    /// Whether replicas can run here now.
+    ///
+    /// Errors: why not, with its cure.
+    async fn usable(&self) -> Result<(), Unusable> {
+        Ok(())
+    }
+
     /// Subnets that networks must keep away from: the machine's own routes.
     async fn subnets_in_use(&self) -> Result<Vec<ipnet::Ipv4Net>, EngineError>;
 
@@ -95,6 +102,17 @@ pub trait Engine: Send + Sync {
     fn takeover(&self) -> Option<&dyn takeover::Takeover> {
         None
     }
+}
+
+/// Why no replica can run on an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// Why, in words that follow the engine's name.
+    pub why: String,
+    /// What to do, one imperative sentence.
+    pub cure: String,
+    /// Whether it may be otherwise the next time it is asked.
+    pub may_pass: bool,
 }
 
 /// Something a template asks for that an engine cannot give.

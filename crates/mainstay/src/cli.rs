@@ -30,14 +30,16 @@ mod up;
 mod validate;
 mod version;
 
-use crate::client::Client;
+use crate::client::{self, Client};
+use crate::daemon;
 use crate::declaration::{self, Declaration};
 use crate::exit::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use crate::ui::Ui;
 use args::{Cli, Command};
 use clap::{CommandFactory as _, FromArgMatches as _};
-use model::StackId;
+use model::{RemoteHost, StackId};
+use server::api::status::EngineView;
 use settings::Settings;
 use std::future::Future;
 
@@ -93,9 +95,35 @@ impl Context {
         self.interrupt.pressed().await;
     }
 
-    /// The project's declaration without errors; what is wrong with it is shown.
-    pub fn declaration(&self) -> Result<Declaration, Failure> {
-        declaration::load(&self.settings)?.checked(&self.ui, self.ui.verbose)
+    /// The project's declaration without errors; what is wrong with it is shown. Where nobody names an engine, the daemon
+    /// of the other machine says what it has.
+    pub async fn declaration(&self) -> Result<Declaration, Failure> {
+        let loaded = declaration::load(&self.settings)?;
+        let Some(host) = self.client.host().filter(|_| loaded.is_by_offer()) else {
+            return loaded.checked(&self.ui, self.ui.verbose);
+        };
+        let docker = self.offered_on(host).await?;
+        let loaded = declaration::load(&Settings { docker, ..self.settings.clone() })?;
+        if let (None, Some(resolved)) = (&loaded.declaration, &loaded.resolved) {
+            self.ui.note(format!("judged for the engine `{}` ({})", resolved.engine.kind, loaded.engine_from));
+        }
+        loaded.checked(&self.ui, self.ui.verbose)
+    }
+
+    async fn offered_on(&self, host: &RemoteHost) -> Result<engine::Docker, Failure> {
+        daemon::ensure(&self.client, &self.settings, &self.ui).await?;
+        match self.client.get::<Vec<EngineView>>("/v1/engines").await {
+            Ok(engines) => Ok(engine::offered_there(&engines, host)),
+            Err(client::Error::Refused(refused)) if refused.status == 404 => {
+                let (kind, why) = self.settings.docker.offered();
+                self.ui.warn(format!(
+                    "the daemon on {host} is too old to say which engines it has: taken is `{kind}`, as on this machine; \
+                     name one with `--engine`, or run `mainstay host upgrade {host}`"
+                ));
+                Ok(engine::Docker::Told(kind, why))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The stack that is meant: as typed, else the project's we are in.

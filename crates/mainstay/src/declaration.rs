@@ -217,6 +217,11 @@ impl Declaration {
 }
 
 impl Loaded {
+    /// Whether nobody named an engine, so that it is the one that the machine offers.
+    pub fn is_by_offer(&self) -> bool {
+        self.resolved.as_ref().is_some_and(|resolved| resolved.engine.because == Because::Offered)
+    }
+
     /// The declaration; what is wrong with it is shown first.
     pub fn checked(self, ui: &Ui, all: bool) -> Result<Declaration, Failure> {
         let pressing = report::pressing(&self.diagnostics);

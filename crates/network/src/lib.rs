@@ -41,6 +41,20 @@ pub fn subnets_in_use(links: &str) -> io::Result<Vec<Ipv4Net>> {
     Ok(nets.into_iter().collect())
 }
 
+/// Makes a bridge, unless there is a link of that name.
+pub fn ensure_bridge(name: &str) -> io::Result<()> {
+    let mut netlink = Netlink::open()?;
+    match netlink.find(name)? {
+        Some(_) => Ok(()),
+        None => netlink.ensure_bridge(name),
+    }
+}
+
+/// Removes a link; one that does not exist is fine.
+pub fn remove_link(name: &str) -> io::Result<()> {
+    Netlink::open()?.remove(name)
+}
+
 /// Gives a link exactly these addresses beside the one that `keeps` says is not ours to touch, and switches it on.
 ///
 /// `ours` are the addresses it shall have, `prefix` the bits that name the network.

@@ -5,7 +5,7 @@ use crate::api::bundle::NewBundle;
 use crate::api::event::Event;
 use crate::api::plan::{PlanRequest, PlanView};
 use crate::api::release::{Accepted, ReleaseRequest, ReleaseView};
-use crate::api::status::Version;
+use crate::api::status::{EngineView, Version};
 use crate::logs::Source;
 use crate::settings::Settings;
 use crate::stack::actor::Actor;
@@ -15,9 +15,10 @@ use crate::stack::{Handle, refuser};
 use async_trait::async_trait;
 use axum::body::Body;
 use edge::control::Stats;
-use engine::Engine;
+use engine::{Engine, Unusable};
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
+use model::policy::EngineKind;
 use model::{BundleId, ReplicaId, StackId};
 use runtime::{Clock, OnError, Tasks};
 use std::collections::BTreeMap;
@@ -59,6 +60,16 @@ impl Daemon {
     /// Where the replicas of a stack run.
     pub fn engine(&self, stack: &StackId) -> &dyn Engine {
         &**self.world.engines.of(stack)
+    }
+
+    /// Its engines, and which of them can be used now.
+    pub async fn engines(&self) -> Vec<EngineView> {
+        let view = |(kind, usable): (EngineKind, Result<(), Unusable>)| EngineView {
+            kind: kind.to_string(),
+            usable: usable.is_ok(),
+            why: usable.err().map(|unusable| unusable.why),
+        };
+        self.world.engines.offered(self.clock()).await.into_iter().map(view).collect()
     }
 
     fn handles(&self) -> MutexGuard<'_, BTreeMap<StackId, Handle>> {

@@ -2,12 +2,17 @@
 //!
 //! A stack stays on its engine as long as anything of it is there: its volumes, networks and replicas are the engine's own.
 
-use engine::{Engine, EngineError};
-use futures_util::future::select_all;
+use engine::{Engine, EngineError, Unusable};
+use futures_util::future::{join_all, select_all};
 use model::StackId;
 use model::policy::EngineKind;
+use runtime::Clock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+/// Whoever asks which engines there are waits for a person: one that says nothing for so long is none.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The engines, the usual one first.
 pub struct Engines {
@@ -36,6 +41,23 @@ impl Engines {
     /// The kind where nobody names one.
     pub fn usual(&self) -> EngineKind {
         self.all[0].kind()
+    }
+
+    /// Which of them can be used now, and why not the others.
+    pub async fn offered(&self, clock: &dyn Clock) -> Vec<(EngineKind, Result<(), Unusable>)> {
+        let one = |engine: &Arc<dyn Engine>| {
+            let engine = Arc::clone(engine);
+            async move {
+                let asked = runtime::clock::timeout(clock, PATIENCE, engine.usable()).await;
+                let silent = || Unusable {
+                    why: format!("it has not answered within {} seconds", PATIENCE.as_secs()),
+                    cure: "see its own log, or use another engine".into(),
+                    may_pass: true,
+                };
+                (engine.kind(), asked.unwrap_or_else(|_| Err(silent())))
+            }
+        };
+        join_all(self.all.iter().map(one)).await
     }
 
     /// Has a stack lie on the engine of this kind from now on.

@@ -165,7 +165,11 @@ impl<'a> ServiceReader<'a> {
             return;
         }
         let Some(build) = map.entry("build").filter(|build| recipe.is_none() && !build.value.is_null()) else { return };
-        let help = format!("write `processes.{}` in mainstay.yaml: what is built and run without an image", entry.key);
+        let help = format!(
+            "have Docker build and run it (`--engine docker`), or write `processes.{}` in mainstay.yaml: what is built and run \
+             without an image",
+            entry.key
+        );
         match image.filter(|image| datastore::is_known(image)) {
             // The catalogue's program would run in place of what is to be built.
             Some(image) => self.read.found.push(

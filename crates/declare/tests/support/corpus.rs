@@ -1,25 +1,16 @@
-//! Other people's Compose files. They are not ours to keep here: they are looked for in the folder that
-//! `MAINSTAY_COMPOSE_CORPUS` names, else beside the checkout; in CI they must be there.
+//! Other people's Compose files, read.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[path = "folder.rs"]
+mod folder;
+
+pub use folder::folder;
 use mainstay_declare::MemoryFiles;
 use std::path::{Path, PathBuf};
 
-const BESIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/compose");
-
 /// Larger files are nothing that a declaration refers to.
 const MOST: u64 = 1 << 20;
-
-/// The folder of the files; none where a checkout stands alone.
-pub fn folder() -> Option<PathBuf> {
-    let folder = std::env::var_os("MAINSTAY_COMPOSE_CORPUS").map_or_else(|| PathBuf::from(BESIDE), PathBuf::from);
-    let found = std::fs::canonicalize(&folder);
-    if let (Err(error), Some(_)) = (&found, std::env::var_os("CI")) {
-        panic!("the Compose files must lie in {}: {error}", folder.display());
-    }
-    found.ok()
-}
 
 /// Every file below the folder in memory, since they include each other, and the YAML ones in order.
 pub fn read(folder: &Path) -> (MemoryFiles, Vec<PathBuf>) {

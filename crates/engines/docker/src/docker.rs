@@ -2,8 +2,11 @@
 //!
 //! Connects when it is first used and again after the Engine was away, as it may be another version by then.
 
+use crate::about;
 use crate::error::Error;
-use bollard::Docker;
+use crate::images::Wire;
+use bollard::{ClientVersion, Docker};
+use runtime::tasks::chain;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -73,8 +76,23 @@ impl Connection {
         let fresh = Docker::connect_with_unix(&path, PATIENCE, bollard::API_DEFAULT_VERSION);
         let away = |source| Error::Away { address: self.address.to_string(), source };
         let docker = fresh.map_err(away)?.negotiate_version().await.map_err(away)?;
+        self.refuse_rootless(&docker.client_version()).await?;
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(docker.clone());
         Ok(docker)
+    }
+
+    /// One that runs without root would take orders, and nothing would reach what it starts.
+    async fn refuse_rootless(&self, speaks: &ClientVersion) -> Result<(), Error> {
+        let target = format!("/v{}.{}/info", speaks.major_version, speaks.minor_version);
+        // bollard leaves out what Podman says beside what Docker does.
+        let unreadable =
+            |why: String| Error::Unreadable { subject: "what the Docker Engine says of itself".into(), why };
+        let info = Wire::to(self.address.path()).get(&target).await.map_err(|error| unreadable(chain(&error)))?;
+        match about::is_rootless(&info) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Error::Rootless { address: self.address.to_string() }),
+            Err(error) => Err(unreadable(error.to_string())),
+        }
     }
 
     /// Asks again which version it speaks, the next time: it has been away.

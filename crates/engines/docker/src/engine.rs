@@ -20,7 +20,7 @@ use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder};
 use engine::images::{Facts, Images, Prepared, Progress, Wanted};
 use engine::takeover::Takeover;
-use engine::{Changes, Engine, EngineError, Exec, ExecExit, Shortcoming, Usage};
+use engine::{Changes, Engine, EngineError, Exec, ExecExit, Shortcoming, Unusable, Usage};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use model::container::ImageId;
@@ -359,6 +359,29 @@ impl Engine for DockerEngine {
 
     async fn changed(&self) -> StackId {
         self.inner.changes.next().await
+    }
+
+    async fn usable(&self) -> Result<(), Unusable> {
+        let Err(error) = self.inner.docker().await else { return Ok(()) };
+        let address = &self.inner.settings.address;
+        Err(match error {
+            Error::Rootless { .. } => Unusable {
+                why: format!("the one at {address} is rootless, and nothing outside its own network reaches its containers"),
+                cure: "have the daemon use an Engine that runs as root (`DOCKER_HOST`), or run without: `--engine process`"
+                    .into(),
+                may_pass: false,
+            },
+            Error::Away { source, .. } => Unusable {
+                why: format!("none answers at {address}: {}", runtime::tasks::chain(&source)),
+                cure: "start it (`systemctl start docker`), or run without: `--engine process`".into(),
+                may_pass: true,
+            },
+            error => Unusable {
+                why: format!("the one at {address}: {}", runtime::tasks::chain(&error)),
+                cure: "see Docker's own log, or run without: `--engine process`".into(),
+                may_pass: true,
+            },
+        })
     }
 
     async fn subnets_in_use(&self) -> Result<Vec<ipnet::Ipv4Net>, EngineError> {

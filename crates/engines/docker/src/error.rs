@@ -24,6 +24,14 @@ pub enum Error {
         #[source]
         source: bollard::errors::Error,
     },
+    /// The Engine runs without root.
+    #[error(
+        "the Docker Engine at {address} is rootless: its networks lie where neither probes nor the edge reach a container"
+    )]
+    Rootless {
+        /// Where it was asked.
+        address: String,
+    },
     /// The Engine refused.
     #[error("the Docker Engine refused: {message}")]
     Refused {
@@ -189,6 +197,32 @@ impl Error {
 
     /// Whether the name is taken, or something else is at work on the same thing.
     pub(crate) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Refused { status: 409, .. })
+        match self {
+            Self::Refused { status: 409, .. } => true,
+            // What Podman says of a container that has ended before it could be killed, and of a name that is taken.
+            Self::Refused { status: 500, message } => {
+                ["container state improper", "that name is already in use"].iter().any(|words| message.contains(words))
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    #[test]
+    fn what_is_a_conflict_on_docker_is_one_on_podman() {
+        let refused = |status, message: &str| Error::Refused { status, message: message.into() };
+        assert!(refused(409, "Container 1637c78f is not running").is_conflict());
+        let podman = "can only kill running containers. 020cc58d is in state exited: container state improper";
+        assert!(refused(500, podman).is_conflict());
+        assert!(
+            refused(500, "the container name \"a\" is already in use by 1637c78f: that name is already in use")
+                .is_conflict()
+        );
+        assert!(!refused(500, "no space left on device").is_conflict());
+        assert!(!refused(404, "no such container").is_conflict());
     }
 }

@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use turns::Turns;
-use wire::Wire;
+pub(crate) use wire::Wire;
 
 /// A registry that has sent nothing for so long is given up: longer than the Engine's own attempts take to fail.
 const STALL: Duration = Duration::from_secs(60);

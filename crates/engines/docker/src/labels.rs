@@ -25,6 +25,8 @@ pub(crate) const ID: &str = "app.mainstay.replica";
 pub(crate) const REPLICA: &str = "app.mainstay.started-with";
 /// On a network: its name within the stack.
 pub(crate) const NETWORK: &str = "app.mainstay.network";
+/// On a network: its link. Podman, which makes the link when a container needs it, does not tell what it was asked for.
+pub(crate) const BRIDGE: &str = "app.mainstay.bridge";
 /// On a network: where the addresses of replicas begin.
 const REPLICAS_FROM: &str = "app.mainstay.replicas-from";
 /// On a volume: its name within the stack.
@@ -165,10 +167,12 @@ pub(crate) fn of_network(
     stack: &StackId,
     name: &NetworkName,
     subnet: &Subnet,
+    bridge: &str,
 ) -> HashMap<String, String> {
     let mut labels = of_stack(names, stack);
     labels.extend([
         (NETWORK.to_owned(), name.to_string()),
+        (BRIDGE.to_owned(), bridge.to_owned()),
         (REPLICAS_FROM.to_owned(), subnet.replicas_from.to_string()),
         ("com.docker.compose.network".to_owned(), name.to_string()),
     ]);
@@ -197,9 +201,35 @@ fn of_stack(names: &Names, stack: &StackId) -> HashMap<String, String> {
     .into()
 }
 
+/// Whether something meets all of a filter. Podman lists volumes that meet any part of one, and what is listed as a
+/// stack's goes with it.
+pub(crate) fn meet(labels: Option<&HashMap<String, String>>, filters: &HashMap<String, Vec<String>>) -> bool {
+    let has = |name: &str, value: &str| labels.and_then(|labels| labels.get(name)).is_some_and(|found| found == value);
+    let mut wanted = filters.get("label").into_iter().flatten();
+    wanted.all(|label| label.split_once('=').is_some_and(|(name, value)| has(name, value)))
+}
+
 /// The filter that finds what is ours: of one stack, or of all.
 pub(crate) fn filter(names: &Names, stack: Option<&StackId>) -> HashMap<String, Vec<String>> {
     let mut wanted = vec![format!("{OWNER}={}", names.owner)];
     wanted.extend(stack.map(|stack| format!("{STACK}={stack}")));
     [("label".to_owned(), wanted)].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_meets_a_part_of_a_filter_is_somebody_elses() {
+        let stack = |text: &str| text.parse::<StackId>().expect("legal");
+        let (ours, theirs) = (stack("shop@production"), stack("blog@production"));
+        let names = Names::default();
+        let labels = of_volume(&names, &theirs, &"data".parse().expect("legal"));
+        assert!(meet(Some(&labels), &filter(&names, None)));
+        assert!(meet(Some(&labels), &filter(&names, Some(&theirs))));
+        assert!(!meet(Some(&labels), &filter(&names, Some(&ours))));
+        assert!(!meet(None, &filter(&names, None)));
+        assert!(meet(None, &HashMap::from([("name".to_owned(), vec!["x".to_owned()])])));
+    }
 }

@@ -11,6 +11,7 @@
 //! labels alone; everything else on the Engine is never touched. Replicas publish nothing: the edge listens for them.
 //! Never decides what shall run, and never caches what runs. Start with [`DockerEngine`].
 
+mod about;
 mod container;
 mod docker;
 mod engine;

@@ -50,7 +50,11 @@ impl Inner {
         let prefix = state.subnet.net.prefix_len();
         let kernel =
             |source| Error::Kernel { network: name.clone(), doing: "set the machine's addresses on it", source };
-        let set = move || ::network::set_addresses(&bridge, &addresses, prefix);
+        let set = move || {
+            // Podman makes it for its first container, and takes it away with the last.
+            ::network::ensure_bridge(&bridge)?;
+            ::network::set_addresses(&bridge, &addresses, prefix)
+        };
         self.tasks.blocking("set addresses", set).await?.map_err(kernel)?;
         self.layout().keep_names(stack, name, &state.names)?;
         self.renew_hosts(stack).await?;
@@ -90,7 +94,7 @@ impl Inner {
             attachable: Some(true),
             ipam: Some(Ipam { config: Some(vec![addresses]), ..Ipam::default() }),
             options: Some(options),
-            labels: Some(labels::of_network(&self.settings.names, stack, name, subnet)),
+            labels: Some(labels::of_network(&self.settings.names, stack, name, subnet, &bridge)),
             ..NetworkCreateRequest::default()
         };
         let docker = self.docker().await?;
@@ -117,9 +121,16 @@ impl Inner {
         let docker = self.docker().await?;
         match docker.remove_network(found.id.as_deref().unwrap_or_default()).await.map_err(|error| self.refused(error))
         {
-            Err(error) if !error.is_missing() => Err(error),
-            _ => Ok(()),
+            Err(error) if !error.is_missing() => return Err(error),
+            _ => {}
         }
+        let bridge = bridge(found);
+        if !bridge.starts_with(&self.settings.names.links) {
+            return Ok(());
+        }
+        // One that Podman found there stays behind.
+        let kernel = |source| Error::Rules(::network::Error::Kernel { doing: "remove a bridge", source });
+        self.tasks.blocking("remove a bridge", move || ::network::remove_link(&bridge)).await?.map_err(kernel)
     }
 
     /// Who stands on a network keeps it as it is.
@@ -158,7 +169,10 @@ impl Inner {
 
     async fn list_networks(&self, filters: HashMap<String, Vec<String>>) -> Result<Vec<Network>, Error> {
         let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
-        self.docker().await?.list_networks(Some(options)).await.map_err(|error| self.refused(error))
+        let listed = self.docker().await?.list_networks(Some(options)).await;
+        let mut networks = listed.map_err(|error| self.refused(error))?;
+        networks.retain(|network| labels::meet(network.labels.as_ref(), &filters));
+        Ok(networks)
     }
 
     /// All networks of a stack as they are.
@@ -242,7 +256,8 @@ fn name_of(network: &Network) -> Option<NetworkName> {
 
 /// The link of the machine that a network lies behind.
 fn bridge(network: &Network) -> String {
-    let named = network.options.as_ref().and_then(|options| options.get(BRIDGE)).cloned();
+    let told = network.options.as_ref().and_then(|options| options.get(BRIDGE));
+    let named = told.or_else(|| network.labels.as_ref()?.get(labels::BRIDGE)).cloned();
     let usual = || network.id.as_deref().map_or_else(String::new, |id| format!("br-{}", &id[..id.len().min(12)]));
     named.unwrap_or_else(usual)
 }

@@ -453,7 +453,9 @@ impl Inner {
     pub(crate) async fn list_volumes(&self, filters: HashMap<String, Vec<String>>) -> Result<Vec<Volume>, Error> {
         let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
         let listed = self.docker().await?.list_volumes(Some(options)).await.map_err(|error| self.refused(error))?;
-        Ok(listed.volumes.unwrap_or_default())
+        let mut volumes = listed.volumes.unwrap_or_default();
+        volumes.retain(|volume| labels::meet(Some(&volume.labels), &filters));
+        Ok(volumes)
     }
 
     /// The volumes of a stack.

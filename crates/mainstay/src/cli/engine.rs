@@ -1,11 +1,13 @@
-//! The engine of a project whose files name none: Docker where it can be reached on this machine, else processes.
+//! The engine of a project whose files name none: Docker where it can be reached, else processes.
 //!
-//! Owns the look at Docker's socket. What the files say comes first, and what was typed before that: `declare` weighs it.
+//! Owns the look at this machine's socket of Docker, and what is made of another daemon's answer. What the files say comes first, and what was typed before that: `declare` weighs it.
 
+use model::RemoteHost;
 use model::policy::EngineKind;
 use runtime::Environment;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use server::api::status::EngineView;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +25,8 @@ pub enum Docker {
     Socket(PathBuf),
     /// Nowhere: `DOCKER_HOST` names one that is not of this machine.
     Elsewhere(String),
+    /// Another machine's daemon was asked: the engine of what runs there, and why in words.
+    Told(EngineKind, String),
 }
 
 impl Docker {
@@ -48,10 +52,24 @@ impl Docker {
                     (EngineKind::Process, format!("default: no Docker at {}: {reason}", path.display()))
                 }
             },
+            Self::Told(kind, why) => (*kind, why.clone()),
             Self::Elsewhere(host) => {
                 (EngineKind::Process, format!("default: $DOCKER_HOST is `{host}`, which is not on this machine"))
             }
         }
+    }
+}
+
+/// What another machine's daemon offers, of what it says of its engines.
+pub fn offered_there(engines: &[EngineView], host: &RemoteHost) -> Docker {
+    let docker = engines.iter().find(|engine| engine.kind == EngineKind::Docker.as_str());
+    match docker {
+        Some(docker) if docker.usable => Docker::Told(EngineKind::Docker, format!("default: Docker answers on {host}")),
+        Some(docker) => {
+            let why = docker.why.as_deref().unwrap_or("its daemon does not say why");
+            Docker::Told(EngineKind::Process, format!("default: no Docker on {host}: {why}"))
+        }
+        None => Docker::Told(EngineKind::Process, format!("default: the daemon on {host} has no Docker engine")),
     }
 }
 
@@ -77,6 +95,23 @@ mod tests {
         assert_eq!(of(Some("")), Docker::Socket(USUAL.into()));
         assert_eq!(of(Some("unix:///run/user/7/docker.sock")), Docker::Socket("/run/user/7/docker.sock".into()));
         assert_eq!(of(Some("ssh://a@b")), Docker::Elsewhere("ssh://a@b".into()));
+    }
+
+    #[test]
+    fn another_machine_offers_what_its_daemon_can_use() {
+        let host: RemoteHost = "ssh://deploy@staging.example".parse().expect("legal");
+        let view = |kind: &str, why: Option<&str>| EngineView {
+            kind: kind.into(),
+            usable: why.is_none(),
+            why: why.map(str::to_owned),
+        };
+        let of = |engines: &[EngineView]| offered_there(engines, &host).offered();
+        let (kind, why) = of(&[view("process", None), view("docker", None)]);
+        assert_eq!((kind, &*why), (EngineKind::Docker, "default: Docker answers on ssh://deploy@staging.example"));
+        let (kind, why) = of(&[view("process", None), view("docker", Some("none answers"))]);
+        let missing = "default: no Docker on ssh://deploy@staging.example: none answers";
+        assert_eq!((kind, &*why), (EngineKind::Process, missing));
+        assert_eq!(of(&[view("process", None)]).0, EngineKind::Process);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::declaration;
 use crate::exit::{Exit, Failure};
 use crate::ui::paint::Tone;
 use declare::syntax::emit::word;
+use model::policy::EngineKind;
 use std::path::Path;
 
 /// The names of the policy: each of them is read.
@@ -21,7 +22,7 @@ pub fn run(args: &Init, cx: &Context) -> Result<Exit, Failure> {
     let is_compose = |name: &&&str| name.contains("compose") && folder.join(name).exists();
     let files = match PROJECT_FILES.iter().find(is_compose) {
         Some(_) => vec![("mainstay.yaml", beside_compose(cx, args.force || args.print)?)],
-        None => small_project(folder),
+        None => small_project(folder, usual_engine(cx)),
     };
     // The other spelling counts too: of two policies only one would be read.
     let names = || files.iter().map(|(name, _)| *name).chain(POLICY_NAMES);
@@ -61,12 +62,20 @@ fn beside_compose(cx: &Context, force: bool) -> Result<String, Failure> {
     // What no engine can run yet can still be operated one day: only files that cannot be read are in the way.
     let loaded = declaration::load(&cx.settings)?;
     match &loaded.resolved {
-        Some(resolved) => Ok(proposal::policy(resolved.name.as_str(), &declare::survey::survey(resolved))),
+        Some(resolved) => {
+            let services = declare::survey::survey(resolved);
+            Ok(proposal::policy(resolved.name.as_str(), resolved.engine.kind, &services))
+        }
         None => loaded.checked(&cx.ui, false).map(|_| String::new()),
     }
 }
 
-fn small_project(folder: &Path) -> Vec<(&'static str, String)> {
+/// The engine of a project whose files name none.
+fn usual_engine(cx: &Context) -> EngineKind {
+    cx.settings.engine.value.unwrap_or_else(|| cx.settings.docker.offered().0)
+}
+
+fn small_project(folder: &Path, engine: EngineKind) -> Vec<(&'static str, String)> {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_lowercase();
     let kept: String =
         name.chars().filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(*c)).collect();
@@ -74,9 +83,14 @@ fn small_project(folder: &Path) -> Vec<(&'static str, String)> {
         "" => "app",
         name => &name[..name.len().min(63)],
     };
+    // An image needs no recipe where images run.
+    let policy = match engine {
+        EngineKind::Docker => POLICY.to_owned(),
+        _ => format!("{POLICY}{RECIPE}"),
+    };
     vec![
         ("compose.yaml", COMPOSE.replace("name: NAME", &format!("name: {}", word(name))).replace("NAME", name)),
-        ("mainstay.yaml", POLICY.replace("project: NAME", &format!("project: {}", word(name))).replace("NAME", name)),
+        ("mainstay.yaml", policy.replace("project: NAME", &format!("project: {}", word(name))).replace("NAME", name)),
         ("public/index.html", PAGE.replace("NAME", name)),
     ]
 }
@@ -100,7 +114,9 @@ project: NAME
 routes:
   - host: \"${DOMAIN:-NAME.localhost}\"
     paths: { /: \"web:80\" }
+";
 
+const RECIPE: &str = "
 # How services run without a container. The edge serves a static folder itself.
 processes:
   web: { static: public }
@@ -122,12 +138,15 @@ mod tests {
 
     #[test]
     fn a_folder_named_like_a_number_gives_a_name() {
-        let files = small_project(Path::new("/srv/0123"));
+        let files = small_project(Path::new("/srv/0123"), EngineKind::Process);
         let (compose, policy) = (&files[0].1, &files[1].1);
         assert!(
             compose.contains("\nname: \"0123\"\n") && policy.contains("\nproject: \"0123\"\n"),
             "{compose}{policy}"
         );
-        assert!(small_project(Path::new("/srv/shop"))[0].1.contains("\nname: shop\n"));
+        assert!(policy.ends_with("\nprocesses:\n  web: { static: public }\n"), "{policy}");
+        let on_docker = small_project(Path::new("/srv/0123"), EngineKind::Docker);
+        assert!(!on_docker[1].1.contains("processes"), "{}", on_docker[1].1);
+        assert!(small_project(Path::new("/srv/shop"), EngineKind::Process)[0].1.contains("\nname: shop\n"));
     }
 }

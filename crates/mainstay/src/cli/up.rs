@@ -57,7 +57,7 @@ pub async fn prepare(cx: &Context, build: bool, adopt: Option<&str>) -> Result<O
 }
 
 async fn prepared(cx: &Context, build: bool, adopt: Option<&str>) -> Result<Ordered, Failure> {
-    let declaration = cx.declaration()?;
+    let declaration = cx.declaration().await?;
     let named = |name: &str| if name.is_empty() { declaration.stack.project.to_string() } else { name.to_owned() };
     let adopt = adopt.map(named);
     if build {

@@ -138,6 +138,11 @@ impl Hut {
         self.docker.as_ref().unwrap()
     }
 
+    /// Where the Docker Engine of its daemon is; none when nobody says.
+    pub fn docker_url(&self) -> Option<String> {
+        self.docker.as_ref().map(Docker::url)
+    }
+
     /// Panics: when it has none of its own.
     pub fn own(&mut self) -> &mut Engine {
         let Some(Docker::Own(engine)) = &mut self.docker else { panic!("no Engine of its own") };
@@ -405,10 +410,15 @@ pub fn get(port: u16) -> Result<String, String> {
 
 /// The same of another machine.
 pub fn get_from(address: SocketAddr) -> Result<String, String> {
+    ask(address, "/")
+}
+
+/// What is answered under a path.
+pub fn ask(address: SocketAddr, path: &str) -> Result<String, String> {
     let text = |error: std::io::Error| error.to_string();
     let mut socket = TcpStream::connect(address).map_err(text)?;
     socket.set_read_timeout(Some(SOON)).map_err(text)?;
-    write!(socket, "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").map_err(text)?;
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").map_err(text)?;
     let mut reader = BufReader::new(socket);
     let mut status = String::new();
     reader.read_line(&mut status).map_err(text)?;

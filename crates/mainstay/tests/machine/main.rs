@@ -6,6 +6,9 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "tests touch the machine")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod awesome;
+#[path = "../../../declare/tests/support/folder.rs"]
+mod corpus;
 mod cuts;
 mod deaths;
 mod docker;

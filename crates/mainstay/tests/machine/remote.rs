@@ -3,6 +3,7 @@
 use crate::hut::{Ended, Hut, Web, until};
 use crate::processes;
 use crate::sshd::Sshd;
+use crate::yard::{Site, Yard};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
 
@@ -209,6 +210,42 @@ fn an_environment_says_where_it_lives() {
     remote.hut.write("mainstay.yaml", &format!("{}\n  - [", placed.replace("${WHERE}", &url)));
     run(&["status"], &url).code(2).says("which machine");
     remote.hut.write("mainstay.yaml", &policy);
+}
+
+/// Runs a command over there for files that name no engine, on a machine of ours that has this Docker.
+#[track_caller]
+fn without_an_engine(sshd: &Sshd, hut: &Hut, docker_here: &str, words: &[&str]) -> Ended {
+    let policy = std::fs::read_to_string(hut.project().join("mainstay.yaml")).unwrap();
+    let lines: Vec<&str> = policy.lines().filter(|line| !line.contains("engine: ")).collect();
+    hut.write("mainstay.yaml", &lines.join("\n").replace("environments:\n", ""));
+    let mut command = sshd.command(hut, words);
+    let ended = Hut::ended(command.env("DOCKER_HOST", docker_here).spawn().unwrap(), words);
+    hut.write("mainstay.yaml", &policy);
+    ended
+}
+
+#[test]
+fn docker_over_there_is_the_usual_engine_of_a_machine_without_it() {
+    let yard = Yard::new();
+    let sshd = Sshd::of(&yard);
+    yard.declare(&Site { replicas: 1, ..Site::version("1") });
+    without_an_engine(&sshd, &yard, "unix:///nowhere/docker.sock", &["up"]).code(0);
+    assert_eq!(yard.containers().len(), 1);
+    without_an_engine(&sshd, &yard, "unix:///nowhere/docker.sock", &["plan"]).code(0).says("nothing to do");
+}
+
+#[test]
+fn processes_over_there_are_the_usual_engine_of_a_machine_with_docker() {
+    let remote = Remote::new(&Web::version("1").replicas(1));
+    let here = testkit::docker::url();
+    without_an_engine(&remote.sshd, &remote.hut, &here, &["up"]).code(0);
+    assert_eq!(remote.hut.replicas().len(), 1);
+    let compose = std::fs::read_to_string(remote.hut.project().join("compose.yaml")).unwrap();
+    let cache = "services:\n  cache: { image: \"redis:7\", build: . }\n";
+    remote.hut.write("compose.yaml", &compose.replace("services:\n", cache));
+    let plan = without_an_engine(&remote.sshd, &remote.hut, &here, &["plan"]).code(2);
+    plan.says("default: no Docker on ssh://root@127.0.0.1").says("MS0011").says("`--engine docker`");
+    remote.hut.write("compose.yaml", &compose);
 }
 
 #[test]

@@ -24,8 +24,9 @@ impl Sshd {
         let state = hut.state().display().to_string();
         let run = hut.socket().parent().unwrap().display().to_string();
         let port = hut.http().to_string();
-        let variables =
-            [("PATH", path), ("MAINSTAY_STATE", state), ("MAINSTAY_RUN", run), ("MAINSTAY_HTTP_PORT", port)];
+        let mut variables =
+            vec![("PATH", path), ("MAINSTAY_STATE", state), ("MAINSTAY_RUN", run), ("MAINSTAY_HTTP_PORT", port)];
+        variables.extend(hut.docker_url().map(|url| ("DOCKER_HOST", url)));
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let mut sshd = Self::in_folder(&hut.path().join("ssh"), address, &variables);
         sshd.start();

@@ -64,6 +64,7 @@ pub const ROUTES: &[Route] = &[
     get("/ready", "Whether every stack can serve; 503 when not.", (JSON, Some(of::<status::HealthDocument>))),
     get("/metrics", "The daemon's and the edge's counters in Prometheus' text form.", ("text/plain", None)),
     get("/v1/version", "The daemon itself.", (JSON, Some(of::<status::Version>))),
+    get("/v1/engines", "Its engines, and which of them can be used now.", (JSON, Some(of::<Vec<status::EngineView>>))),
     get("/v1/openapi.json", "This document.", (JSON, None)),
     Route {
         method: "POST",

@@ -22,6 +22,19 @@ pub struct Version {
     pub edge_pid: Option<u32>,
 }
 
+/// One line of `GET /v1/engines`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineView {
+    /// `process`, `docker`.
+    pub kind: String,
+    /// Whether replicas can run on it now.
+    pub usable: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
 /// One line of `GET /v1/stacks`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -52,6 +52,7 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/ready", get(system::ready))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/version", get(system::version))
+        .route("/v1/engines", get(system::engines))
         .route("/v1/openapi.json", get(system::openapi))
         .route("/v1/shutdown", post(system::shutdown))
         .route("/v1/bundles/missing", post(bundles::missing))
@@ -76,14 +77,21 @@ impl IntoResponse for ApiError {
 mod tests {
     use super::*;
     use crate::api::routes::ROUTES;
+    use crate::api::status::EngineView;
     use axum::body::Body;
     use axum::extract::Request;
+    use engine::Unusable;
     use engine::fake::FakeEngine;
     use hyper::service::Service;
     use hyper_util::service::TowerToHyperService;
+    use runtime::Clock as _;
 
     /// A daemon over fakes, in this folder.
     async fn daemon(folder: &std::path::Path) -> Arc<Daemon> {
+        daemon_over(folder, Arc::new(FakeEngine::new(runtime::SystemClock.now()))).await
+    }
+
+    async fn daemon_over(folder: &std::path::Path, engine: Arc<FakeEngine>) -> Arc<Daemon> {
         let clock: Arc<dyn runtime::Clock> = Arc::new(runtime::SystemClock);
         let settings = crate::Settings {
             state: folder.join("state"),
@@ -92,14 +100,37 @@ mod tests {
             program: "/nonexistent".into(),
             edge_user: None,
         };
-        let engine: Arc<dyn engine::Engine> = Arc::new(FakeEngine::new(clock.now()));
         let wiring = crate::Wiring {
-            engines: Box::new(move || Box::pin(async move { Ok(vec![engine]) })),
+            engines: Box::new(move || Box::pin(async move { Ok(vec![engine as Arc<dyn engine::Engine>]) })),
             tasks: runtime::Tasks::new(clock.clone()),
             clock,
             rng: runtime::Rng::from_seed([7; 32]),
         };
         Arc::new(crate::start::prepare(&settings, wiring, "a test").await.expect("a fresh folder").0)
+    }
+
+    #[tokio::test]
+    async fn an_engine_on_which_nothing_can_run_is_told_and_refused_with_its_cure() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let engine = Arc::new(FakeEngine::new(runtime::SystemClock.now()));
+        let daemon = daemon_over(folder.path(), engine.clone()).await;
+        let view = |why: Option<&str>| {
+            vec![EngineView { kind: "process".into(), usable: why.is_none(), why: why.map(str::to_owned) }]
+        };
+        let unusable = |may_pass| Some(Unusable { why: "it is rootless".into(), cure: "use another".into(), may_pass });
+        assert_eq!(daemon.engines().await, view(None));
+        daemon.world().refuse_unusable(&*engine).await.expect("it can be used");
+
+        engine.set_unusable(unusable(false));
+        assert_eq!(daemon.engines().await, view(Some("it is rootless")));
+        let refused = daemon.world().refuse_unusable(&*engine).await.expect_err("for good");
+        assert_eq!((refused.status, &*refused.code, refused.help.as_deref()), (422, "MS0250", Some("use another")));
+        assert!(refused.message.contains("it is rootless"), "{refused:?}");
+
+        // One that is away says so itself when it is asked for something.
+        engine.set_unusable(unusable(true));
+        assert_eq!(daemon.engines().await, view(Some("it is rootless")));
+        daemon.world().refuse_unusable(&*engine).await.expect("it may be back");
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use super::State;
 use super::extract::{Json, Query};
 use super::stacks::document;
 use crate::api::ApiError;
-use crate::api::status::{HealthDocument, Version};
+use crate::api::status::{EngineView, HealthDocument, Version};
 use crate::stack::{Handle, IS_DOWN};
 use crate::view;
 use axum::http::{Method, StatusCode, Uri};
@@ -13,6 +13,10 @@ use serde::Deserialize;
 
 pub async fn version(state: State) -> Json<Version> {
     Json(state.version().await)
+}
+
+pub async fn engines(state: State) -> Json<Vec<EngineView>> {
+    Json(state.engines().await)
 }
 
 pub async fn openapi() -> Json<serde_json::Value> {

@@ -49,6 +49,7 @@ pub async fn prepare(
 ) -> Result<BTreeMap<ServiceName, ImageId>, ApiError> {
     let mut project = super::settle::project(world, id, bundle).await?;
     let engine = world.engine_for(&project)?;
+    world.refuse_unusable(&**engine).await?;
     let Some(images) = engine.images() else { return Ok(BTreeMap::new()) };
     let manifest = world.lay_out(bundle).await?;
     let mut pins = match adopt {

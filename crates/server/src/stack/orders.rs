@@ -98,7 +98,9 @@ impl Actor {
     /// The engine that a bundle names. What lies on another one has to go first: volumes do not move by themselves.
     async fn choose_engine(&self, bundle: &BundleId) -> Result<EngineKind, ApiError> {
         let project = super::settle::project(&self.world, &self.id, bundle).await?;
-        let (wanted, now) = (self.world.engine_for(&project)?.kind(), self.world.engines.of(&self.id).clone());
+        let engine = self.world.engine_for(&project)?;
+        self.world.refuse_unusable(&**engine).await?;
+        let (wanted, now) = (engine.kind(), self.world.engines.of(&self.id).clone());
         if now.kind() == wanted {
             return Ok(wanted);
         }

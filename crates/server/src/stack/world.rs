@@ -126,6 +126,17 @@ impl World {
         }
     }
 
+    /// An engine on which nothing can ever run is refused before anything is touched; one that is away says so itself.
+    pub async fn refuse_unusable(&self, engine: &dyn Engine) -> Result<(), ApiError> {
+        match engine.usable().await {
+            Err(unusable) if !unusable.may_pass => {
+                let message = format!("the engine `{}` cannot be used: {}", engine.kind(), unusable.why);
+                Err(ApiError::new(422, "MS0250", message).help(unusable.cure))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Returns when something has happened to some stack since this call.
     pub fn changed(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut pulse = self.pulse.subscribe();

@@ -79,9 +79,18 @@ impl Wire {
         Self(socket.into())
     }
 
+    /// Gets all of an answer.
+    pub async fn get(&self, target: &str) -> Result<Vec<u8>, WireError> {
+        self.ask(Method::GET, target, HeaderMap::new(), empty()).await?.text().await
+    }
+
     /// Posts and reads the answer as it comes.
     pub async fn post(&self, target: &str, headers: HeaderMap, body: Body) -> Result<Answer, WireError> {
-        let (response, connection) = self.send(target, headers, body).await?;
+        self.ask(Method::POST, target, headers, body).await
+    }
+
+    async fn ask(&self, method: Method, target: &str, headers: HeaderMap, body: Body) -> Result<Answer, WireError> {
+        let (response, connection) = self.send(method, target, headers, body).await?;
         let status = response.status();
         let answer = Answer { connection: Some(connection), body: response.into_body(), unread: VecDeque::new() };
         if status.is_success() {
@@ -95,7 +104,7 @@ impl Wire {
     pub async fn upgrade(&self, target: &str, mut headers: HeaderMap) -> Result<Option<Upgraded>, WireError> {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("h2c"));
-        let (response, mut connection) = self.send(target, headers, empty()).await?;
+        let (response, mut connection) = self.send(Method::POST, target, headers, empty()).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(None);
         }
@@ -109,11 +118,12 @@ impl Wire {
 
     async fn send(
         &self,
+        method: Method,
         target: &str,
         headers: HeaderMap,
         body: Body,
     ) -> Result<(Response<Incoming>, Connection), WireError> {
-        let request = Request::builder().method(Method::POST).uri(target).header(HOST, "docker").body(body);
+        let request = Request::builder().method(method).uri(target).header(HOST, "docker").body(body);
         let mut request = request.map_err(broken)?;
         request.headers_mut().extend(headers);
         let stream = UnixStream::connect(&*self.0).await;

@@ -100,6 +100,13 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// Rules that stay would keep others out of the same subnet.
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("nft").args(["delete", "table", "ip", &self.settings.names.table]).output();
+    }
+}
+
 pub fn open(settings: &Settings) -> DockerEngine {
     begin(settings).0
 }

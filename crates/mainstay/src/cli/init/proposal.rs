@@ -4,6 +4,7 @@
 
 use declare::survey::Surveyed;
 use declare::syntax::emit::word;
+use model::policy::EngineKind;
 use std::fmt::Write as _;
 
 /// Ports that speak no HTTP: nothing there is for a browser.
@@ -18,16 +19,18 @@ struct Guess {
     port: u16,
 }
 
-/// The text for these services.
-pub fn policy(name: &str, services: &[Surveyed]) -> String {
+/// The text for these services on this engine.
+pub fn policy(name: &str, engine: EngineKind, services: &[Surveyed]) -> String {
     let mut out = Lines(String::new());
     out.line(&format!("# How {name} is operated. All of it is optional; compose.yaml says what runs."));
     out.line("# For completion in your editor: `mainstay schema > .mainstay.schema.json`, and as the first line");
     out.line("# `# yaml-language-server: $schema=.mainstay.schema.json`.");
     out.line(&format!("project: {}", word(name)));
-    environments(name, services, &mut out);
+    environments(name, engine, services, &mut out);
     routes(name, services, &mut out);
-    processes(services, &mut out);
+    if engine == EngineKind::Process {
+        processes(services, &mut out);
+    }
     probes(services, &mut out);
     stores(services, &mut out);
     objectives(name, services, &mut out);
@@ -42,10 +45,16 @@ impl Lines {
     }
 }
 
-fn environments(name: &str, services: &[Surveyed], out: &mut Lines) {
+fn environments(name: &str, engine: EngineKind, services: &[Surveyed], out: &mut Lines) {
     let scaled = services.iter().find(|service| !service.is_store).map_or("SERVICE", |service| &service.name);
     out.line("");
     out.line("# Where it runs. `mainstay -e production up` chooses one; without a choice it is development.");
+    out.line(match engine {
+        EngineKind::Docker => {
+            "# Images are built and run by Docker, which answers here; `{ engine: docker }` holds it to that."
+        }
+        _ => "# Everything runs as processes of the machine; `{ engine: docker }` has Docker build and run images.",
+    });
     out.line("environments:");
     out.line("  development: {}");
     out.line("  # production:");
@@ -252,7 +261,7 @@ mod tests {
     use declare::{Input, MemoryFiles};
     use expect_test::expect;
 
-    fn proposed(compose: &str) -> String {
+    fn proposed(engine: EngineKind, compose: &str) -> String {
         let files = MemoryFiles::new().with("/srv/shop/compose.yaml", compose);
         let loaded = |files: &MemoryFiles| {
             declare::load(&Input {
@@ -265,13 +274,13 @@ mod tests {
                 process_env: [].into(),
                 env_files: None,
                 engine: None,
-                default_engine: model::policy::EngineKind::Process,
+                default_engine: engine,
                 keeps_layers: false,
             })
         };
         let seen = loaded(&files);
         let resolved = seen.resolved.unwrap_or_else(|| panic!("{:#?}", seen.diagnostics));
-        let text = policy("shop", &declare::survey::survey(&resolved));
+        let text = policy("shop", engine, &declare::survey::survey(&resolved));
         let after = loaded(&files.with("/srv/shop/mainstay.yaml", &text));
         let errors = |all: &[model::Diagnostic]| all.iter().filter(|d| d.is_error()).count();
         assert_eq!(errors(&after.diagnostics), errors(&seen.diagnostics), "{text}\n{:#?}", after.diagnostics);
@@ -283,6 +292,7 @@ mod tests {
     #[test]
     fn stores_routes_and_what_is_built_are_found() {
         let text = proposed(
+            EngineKind::Process,
             "services:
   web: { build: web, ports: [\"8080:80\"], depends_on: [api] }
   api: { build: api, ports: [\"3000:3000\"], healthcheck: { test: [CMD, a] } }
@@ -298,6 +308,7 @@ volumes: { data: {} }
             project: shop
 
             # Where it runs. `mainstay -e production up` chooses one; without a choice it is development.
+            # Everything runs as processes of the machine; `{ engine: docker }` has Docker build and run images.
             environments:
               development: {}
               # production:
@@ -342,8 +353,21 @@ volumes: { data: {} }
     }
 
     #[test]
+    fn what_docker_runs_needs_no_recipe() {
+        let compose = "services:\n  web: { build: web, ports: [\"8080:80\"] }\n  db: { image: \"postgres:15\" }\n";
+        let text = proposed(EngineKind::Docker, compose);
+        assert!(!text.contains("processes:") && !text.contains("without a container"), "{text}");
+        assert!(
+            text.contains("built and run by Docker") && text.contains("web: { ready: { http: /, port: 80"),
+            "{text}"
+        );
+        assert!(proposed(EngineKind::Process, compose).contains("# processes:"));
+    }
+
+    #[test]
     fn traefik_labels_become_routes() {
         let text = proposed(
+            EngineKind::Process,
             "services:
   api:
     image: acme/api:1

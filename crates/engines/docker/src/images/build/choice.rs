@@ -62,7 +62,8 @@ pub fn choose(build: &Build, abilities: Abilities) -> Result<Builder, Error> {
     }
     match (needs_buildkit(build), needs_classic(build, abilities)) {
         (Some(what), _) if !abilities.buildkit => {
-            unsupported(what, "this Docker Engine's builder does not know", "update the Docker Engine to 23 or newer")
+            let cure = "update the Docker Engine to 23 or newer; Podman has no such builder";
+            unsupported(what, "this Engine's builder does not know", cure)
         }
         (Some(what), _) if !build.contexts.is_empty() && !abilities.modern => {
             unsupported(what, "this Docker Engine is too old for", "update the Docker Engine to 23 or newer")
