@@ -85,6 +85,12 @@ pub struct Target {
 }
 
 impl Target {
+    /// How many replicas there can be: a direct service has one address, so one replica.
+    pub fn n_wanted(&self) -> usize {
+        let most = if self.direct && self.role == Role::Service { 1 } else { u32::MAX };
+        self.replicas.min(most) as usize
+    }
+
     /// Whether it has replicas at all: a folder that the edge serves has none.
     pub fn has_replicas(&self) -> bool {
         !matches!(self.template.runs, Runs::Static { .. })

@@ -13,10 +13,10 @@ use std::net::IpAddr;
 const MOST: i64 = i64::MAX;
 
 impl ServiceReader<'_> {
-    /// Whether it is on no network of the project: on the machine's own, or on none.
-    pub(super) fn is_apart(&self, map: &Map) -> bool {
+    /// Where it is when it is on no network of the project: on the machine's own, or on none.
+    pub(super) fn apart(&self, map: &Map) -> Option<&'static str> {
         let mode = map.get("network_mode").and_then(Node::as_scalar).map(|scalar| &*scalar.text);
-        self.is_docker() && matches!(mode, Some("host" | "none"))
+        ["host", "none"].into_iter().find(|apart| self.is_docker() && mode == Some(apart))
     }
 
     /// What the keys of a container say; networks and hosts aside.

@@ -122,13 +122,13 @@ impl<'a> ServiceReader<'a> {
             model::probe::Check::Http { port, .. } | model::probe::Check::Tcp { port } => Some(port).filter(|p| *p > 0),
             model::probe::Check::Command { .. } => None,
         }));
-        let is_apart = self.is_apart(map);
-        if is_apart && !published.is_empty() {
+        let apart = self.apart(map);
+        if apart.is_some() && !published.is_empty() {
             self.say_discarded(map);
             published.clear();
         }
         // Two of them would want the same ports of the machine.
-        let direct = direct || is_apart && !is_static;
+        let direct = direct || apart == Some("host") && !is_static;
         let ready_within = rules.and_then(|rules| rules.value.ready_within);
         let mut update = self.update(deploy, &probes, replicas, direct);
         update.deadline = ready_within.unwrap_or(update.deadline);

@@ -153,7 +153,7 @@ impl ServiceReader<'_> {
 
     /// The networks of the project and those of others. One on the machine's own network, or on none, has neither.
     fn networks(&mut self, map: &Map) -> (BTreeMap<NetworkName, Attachment>, BTreeMap<String, Attachment>) {
-        if self.is_apart(map) {
+        if self.apart(map).is_some() {
             return Default::default();
         }
         let mut networks = network::attachments(map, &self.outside.networks, self.references, &mut self.read);

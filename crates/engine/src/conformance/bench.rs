@@ -16,9 +16,6 @@ pub(super) const SIGTERM: i32 = 15;
 /// Long enough for whatever hears the signal, on a machine under load.
 pub(super) const GRACE: Duration = Duration::from_secs(20);
 
-/// What was cut may still be at work for a moment.
-const TRIES: u32 = 1000;
-
 pub(super) struct Bench<'a> {
     pub(super) engine: &'a dyn Engine,
     pub(super) workloads: &'a dyn Workloads,
@@ -63,10 +60,8 @@ impl<'a> Bench<'a> {
 
     /// As whoever carries out plans does: what may succeed later is tried again.
     pub(super) async fn perform(&self, action: Action) {
-        let mut tries = 0;
         while let Err(error) = self.engine.perform(&self.stack, &action).await {
-            tries += 1;
-            assert!(error.retry == Retry::Later && tries < TRIES, "{action:?}: {}", chain(&error));
+            assert!(error.retry == Retry::Later, "{action:?}: {}", chain(&error));
             tokio::task::yield_now().await;
         }
     }

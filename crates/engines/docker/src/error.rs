@@ -146,6 +146,9 @@ pub enum Error {
     /// The slot is taken by another replica that runs.
     #[error("another replica runs in the slot of `{0}`, it must be stopped first")]
     Busy(ReplicaId),
+    /// Another client of the Engine starts or removes the same.
+    #[error("somebody else works on the container of `{0}` at the same time")]
+    Overtaken(ReplicaId),
     /// What shall be removed runs.
     #[error("`{0}` still runs, it must be stopped first")]
     Running(ReplicaId),
@@ -176,6 +179,7 @@ impl Error {
             | Self::Kernel { .. }
             | Self::Unreadable { .. }
             | Self::Deaf(_)
+            | Self::Overtaken(_)
             | Self::Task(_) => Retry::Later,
             // A conflict is something else at work on the same thing; 5xx may pass.
             Self::Refused { status: 409 | 500.., .. } => Retry::Later,

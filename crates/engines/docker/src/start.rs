@@ -97,7 +97,11 @@ impl Inner {
         let files = self.lay_files(stack, start)?;
         let hosts = self.lay_hosts(stack, start, &with)?;
         if let Some(found) = found {
-            self.discard(stack, &start.id, &found).await?;
+            match self.discard(stack, &start.id, &found).await {
+                // It did not run when it was looked at.
+                Err(Error::Running(id)) => return Err(Error::Overtaken(id)),
+                result => result?,
+            }
         }
         let usual_driver = self.usual_driver(docker).await?;
         let request = container::request(&Inputs {
@@ -143,6 +147,10 @@ impl Inner {
             docker.connect_network(&name, connection).await.map_err(|error| self.refused(error))?;
         }
         match docker.start_container(&container, None::<StartContainerOptions>).await.map_err(|e| self.refused(e)) {
+            // Not a network of it, which may be missing as well.
+            Err(Error::Refused { status: 404, message }) if message.contains("No such container") => {
+                Err(Error::Overtaken(id.clone()))
+            }
             Err(Error::Refused { message, status }) if status != 304 => Err(Error::NotStarted(phase::plain(&message))),
             Err(error) if !error.is_no_change() => Err(error),
             _ => {

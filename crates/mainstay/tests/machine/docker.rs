@@ -136,7 +136,8 @@ fn an_image_that_was_removed_by_hand_is_named_and_built_again_by_the_next_up() {
     yard.kill_daemon();
     docker(&["rm", "--force", &yard.called("-web-1")]);
     docker(&["image", "rm", "--force", &images[0]]);
-    // Asking starts the next one; it goes on only once there is an image again.
+    // This starts the next one, which goes on only once there is an image again.
+    yard.run(&["exec", "web", "true"]).code(1);
     let told = || yard.run(&["events"]).out;
     until("the reason", || told().contains("run `mainstay up` again"));
     yard.run(&["health"]).code(1);

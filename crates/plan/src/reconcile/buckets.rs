@@ -23,12 +23,6 @@ pub(super) struct Buckets<'a> {
     pub(super) missing: usize,
 }
 
-/// How many replicas there can be: a direct service has one address, so one replica.
-pub(super) fn n_wanted(target: &Target) -> usize {
-    let most = if target.direct && target.role == Role::Service { 1 } else { u32::MAX };
-    target.replicas.min(most) as usize
-}
-
 /// Sorts `seen`, the replicas of `service`; `is_misplaced` tells who stands on an address that is no longer right.
 pub(super) fn sort<'a>(
     want: &Up,
@@ -37,7 +31,7 @@ pub(super) fn sort<'a>(
     seen: impl Iterator<Item = Seen<'a>>,
     is_misplaced: impl Fn(&Seen<'a>) -> bool,
 ) -> Buckets<'a> {
-    let wanted = n_wanted(target);
+    let wanted = target.n_wanted();
     let mut buckets = Buckets::default();
     let mut current = Vec::new();
     for seen in seen.filter(|seen| !seen.is_one_off()) {

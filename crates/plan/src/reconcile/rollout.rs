@@ -4,7 +4,7 @@
 //! are wanted, a replica that serves leaves only after another one has come for it. Who comes and goes was decided in
 //! `buckets`; what one arrival looks like is in `service`.
 
-use super::buckets::{Buckets, n_wanted};
+use super::buckets::Buckets;
 use super::seen::Seen;
 use super::service::{Coming, Leaving, Service, Window};
 use crate::action::replica::Start;
@@ -16,7 +16,7 @@ pub(super) fn plan<'a>(service: &mut Service<'_, 'a>, mut buckets: Buckets<'a>) 
         service.note_unknown(unknown);
     }
     buckets.keep.iter().filter(|seen| !seen.is_dead()).for_each(|seen| service.count_on(seen));
-    if n_wanted(service.target) < service.target.replicas as usize {
+    if service.target.n_wanted() < service.target.replicas as usize {
         service.note_one_only();
     }
     let kept = service.kept_arrivals(&buckets.keep);
@@ -31,7 +31,7 @@ pub(super) fn plan<'a>(service: &mut Service<'_, 'a>, mut buckets: Buckets<'a>) 
 
 fn start_first<'a>(service: &mut Service<'_, 'a>, kept: Vec<Coming<'a>>, new: Vec<Box<Start>>, buckets: Buckets<'a>) {
     let serving = buckets.keep.iter().filter(|seen| service.serves(seen)).count();
-    let wanted = n_wanted(service.target);
+    let wanted = service.target.n_wanted();
     let Buckets { keep, leave: mut may_serve, .. } = buckets;
     let is_idle = |(seen, why): &mut (Seen<'a>, Reason)| !service.may_serve(seen, *why == Reason::TooMany);
     let idle: Vec<_> = may_serve.extract_if(.., is_idle).collect();

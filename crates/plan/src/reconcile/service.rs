@@ -3,7 +3,7 @@
 //! Owns the steps of a single replica. How many come and go, and who waits for whom, is decided in `rollout`.
 
 use super::addresses::{self, Slots};
-use super::buckets::{Buckets, n_wanted};
+use super::buckets::Buckets;
 use super::depart;
 use super::draft::Draft;
 use super::gates::{self, Gate, Gates, Progress};
@@ -298,7 +298,7 @@ impl<'a> Service<'_, 'a> {
     pub(super) fn refill(&mut self, buckets: &mut Buckets<'a>, n_coming: usize) {
         let running = buckets.keep.iter().chain(buckets.leave.iter().map(|(seen, _)| seen)).filter(|seen| seen.runs());
         let there = running.count() + buckets.unknown.len() + n_coming;
-        let mut lacking = n_wanted(self.target).saturating_sub(there);
+        let mut lacking = self.target.n_wanted().saturating_sub(there);
         let mut stay = Vec::new();
         for (seen, _) in buckets.leave.iter().filter(|(seen, _)| !seen.runs()) {
             if lacking == 0 {

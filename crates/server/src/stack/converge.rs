@@ -248,7 +248,7 @@ fn lack(name: &ServiceName, target: &Target, have: &Observed) -> Option<Lack> {
     };
     let n_known = have.n_completed(name, target.hash, None) as usize;
     let n_good = mine.iter().filter(|seen| is_good(seen)).count().max(n_known);
-    if n_good >= target.replicas as usize {
+    if n_good >= target.n_wanted() {
         return None;
     }
     let bad = mine.iter().find(|seen| !is_good(seen));
@@ -256,7 +256,7 @@ fn lack(name: &ServiceName, target: &Target, have: &Observed) -> Option<Lack> {
     let runs = |(id, seen): &(&ReplicaId, &Replica)| {
         matches!(seen.phase, Phase::Running { .. }) && !matches!(have.health.get(id), Some(Health::Dead(_)))
     };
-    let may_come = mine.len() >= target.replicas as usize && mine.iter().all(|seen| is_good(seen) || runs(seen));
+    let may_come = mine.len() >= target.n_wanted() && mine.iter().all(|seen| is_good(seen) || runs(seen));
     let hope = may_come.then_some(target.update.deadline);
     Some(Lack { why: format!("{name}: {}", why.unwrap_or_else(|| "no replica is there".into())), hope })
 }
@@ -301,7 +301,15 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn lack_of(health: Option<Health>, phase: Phase) -> Option<Lack> {
-        let project = testkit::project::with(testkit::project::project(), "api", |_| {});
+        lack_with(|_| {}, health, phase)
+    }
+
+    fn lack_with(
+        change: impl FnOnce(&mut model::project::Service),
+        health: Option<Health>,
+        phase: Phase,
+    ) -> Option<Lack> {
+        let project = testkit::project::with(testkit::project::project(), "api", change);
         let stack = crate::testing::stack(&project);
         let id: ReplicaId = "api.1".parse().expect("legal");
         let hash = stack.services[&id.service].hash;
@@ -321,5 +329,14 @@ mod tests {
         assert!(lack_of(Some(Health::Dead("500".into())), runs).expect("it is dead").hope.is_none());
         let ended = Phase::Exited { since: Timestamp::UNIX_EPOCH, at: Timestamp::UNIX_EPOCH, how: Exit::Code(1) };
         assert!(lack_of(None, ended).expect("it has ended").hope.is_none());
+    }
+
+    #[test]
+    fn a_direct_service_lacks_nothing_with_its_one_replica() {
+        let runs = Phase::Running { since: Timestamp::UNIX_EPOCH };
+        let two = |service: &mut model::project::Service| service.replicas = 2;
+        assert!(lack_with(two, Some(Health::Ready), runs.clone()).is_some());
+        let direct = |service: &mut model::project::Service| (service.replicas, service.direct) = (2, true);
+        assert!(lack_with(direct, Some(Health::Ready), runs).is_none());
     }
 }
