@@ -149,7 +149,7 @@ fn section(entries: &[&Entry]) -> Option<(&'static str, &'static str)> {
         )),
         [only] if only.name == "docker" => Some((
             "Docker",
-            "Mainstay, docker-compose and the Engine alone on one Docker Engine, in one run and in turn. docker-compose's health\n             checks ask every 200 ms: the Engine has no start_interval, and would ask for the first time after 5 s.",
+            "Mainstay, docker-compose and the Engine alone on one Docker Engine, in one run and in turn. docker-compose's health\nchecks ask every 200 ms: the Engine has no start_interval, and would ask for the first time after 5 s.",
         )),
         _ => None,
     }

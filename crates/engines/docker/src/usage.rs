@@ -12,7 +12,7 @@ use model::{ReplicaId, StackId};
 use plan::observed::Known;
 use runtime::files::{self, FileError};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// So many are asked for at once.
@@ -34,12 +34,8 @@ impl Inner {
     }
 
     async fn usage_of(&self, docker: &Docker, container: &str) -> Known<Usage> {
-        let pid = match self.inspect(docker, container).await {
-            Ok(found) => found.and_then(|found| found.state?.pid).filter(|pid| *pid > 0),
-            Err(error) => return Known::Unknown(error.to_string()),
-        };
         // The kernel is asked: the Engine answers at its own pace, once a second for all that it is asked of a container.
-        if let Some(Ok(usage)) = pid.map(|pid| of_process(pid, Path::new("/proc"), Path::new("/sys/fs/cgroup"))) {
+        if let Some(usage) = of_container(container, Path::new("/sys/fs/cgroup")) {
             return Known::Is(usage);
         }
         let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
@@ -51,40 +47,42 @@ impl Inner {
     }
 }
 
-/// What the control groups of a process count, in version 1 or 2.
-fn of_process(pid: i64, proc: &Path, mount: &Path) -> Result<Usage, FileError> {
-    let groups = files::read_text(&proc.join(format!("{pid}/cgroup")))?;
-    let group = |controller: &str| {
-        groups.lines().find_map(|line| {
-            let (_, rest) = line.split_once(':')?;
-            let (controllers, path) = rest.split_once(':')?;
-            controllers.split(',').any(|name| name == controller).then(|| path.trim_start_matches('/').to_owned())
-        })
-    };
-    let read = |path: PathBuf| files::read_text(&path);
-    let number = |path: PathBuf| Ok::<u64, FileError>(read(path)?.trim().parse().unwrap_or(0));
-    let line = |text: &str, name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
-        value.unwrap_or(0)
-    };
-    let few = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-    if let Some(memory) = group("memory") {
-        let dir = |controller: &str| mount.join(controller).join(group(controller).unwrap_or_default());
-        let memory = mount.join("memory").join(memory);
-        let cache = line(&read(memory.join("memory.stat"))?, "total_inactive_file ");
-        return Ok(Usage {
-            cpu: Duration::from_nanos(number(dir("cpuacct").join("cpuacct.usage"))?),
-            memory: number(memory.join("memory.usage_in_bytes"))?.saturating_sub(cache),
-            pids: few(number(dir("pids").join("pids.current"))?),
-        });
-    }
-    let dir = mount.join(group("").unwrap_or_default());
-    let cache = line(&read(dir.join("memory.stat"))?, "inactive_file ");
+/// What a container's control groups count, in version 1 or 2; none when they are not where the Engine usually has them.
+fn of_container(id: &str, mount: &Path) -> Option<Usage> {
+    // As the Engine names them by itself, and as it has systemd name them.
+    let names = [format!("docker/{id}"), format!("system.slice/docker-{id}.scope")];
+    names.iter().find_map(|name| of_version_2(&mount.join(name)).or_else(|_| of_version_1(name, mount)).ok())
+}
+
+fn of_version_1(name: &str, mount: &Path) -> Result<Usage, FileError> {
+    let memory = mount.join("memory").join(name);
+    let cache = line(&files::read_text(&memory.join("memory.stat"))?, "total_inactive_file ");
     Ok(Usage {
-        cpu: Duration::from_micros(line(&read(dir.join("cpu.stat"))?, "usage_usec ")),
-        memory: number(dir.join("memory.current"))?.saturating_sub(cache),
-        pids: few(number(dir.join("pids.current"))?),
+        cpu: Duration::from_nanos(number(&mount.join("cpuacct").join(name).join("cpuacct.usage"))?),
+        memory: number(&memory.join("memory.usage_in_bytes"))?.saturating_sub(cache),
+        pids: few(number(&mount.join("pids").join(name).join("pids.current"))?),
     })
+}
+
+fn of_version_2(group: &Path) -> Result<Usage, FileError> {
+    let cache = line(&files::read_text(&group.join("memory.stat"))?, "inactive_file ");
+    Ok(Usage {
+        cpu: Duration::from_micros(line(&files::read_text(&group.join("cpu.stat"))?, "usage_usec ")),
+        memory: number(&group.join("memory.current"))?.saturating_sub(cache),
+        pids: few(number(&group.join("pids.current"))?),
+    })
+}
+
+fn number(path: &Path) -> Result<u64, FileError> {
+    Ok(files::read_text(path)?.trim().parse().unwrap_or(0))
+}
+
+fn line(text: &str, name: &str) -> u64 {
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
+}
+
+fn few(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The same by the Engine's word.
@@ -106,39 +104,31 @@ fn usage(stats: &ContainerStatsResponse) -> Usage {
 mod tests {
     use super::*;
 
-    fn check(groups: &str, counts: &[(&str, &str)]) {
+    fn check(counts: &[(&str, &str)]) {
         let folder = tempfile::tempdir().expect("a folder");
-        let put = |path: &str, text: &str| {
+        for (path, text) in counts {
             let path = folder.path().join(path);
             files::create_dir(path.parent().expect("a file"), 0o700).expect("a folder");
             files::write(&path, text.as_bytes(), 0o600).expect("written");
-        };
-        put("proc/7/cgroup", groups);
-        counts.iter().for_each(|(path, text)| put(path, text));
-        let usage = of_process(7, &folder.path().join("proc"), &folder.path().join("fs")).expect("it is counted");
+        }
+        let usage = of_container("c1", folder.path()).expect("it is counted");
         assert_eq!(usage, Usage { cpu: Duration::from_secs(2), memory: 700, pids: 3 });
-        assert!(of_process(8, &folder.path().join("proc"), &folder.path().join("fs")).is_err());
+        assert_eq!(of_container("c2", folder.path()), None);
     }
 
     #[test]
     fn both_versions_of_control_groups_are_read() {
-        check(
-            "0::/system.slice/docker-c1.scope\n",
-            &[
-                ("fs/system.slice/docker-c1.scope/memory.current", "1000\n"),
-                ("fs/system.slice/docker-c1.scope/memory.stat", "anon 5\ninactive_file 300\n"),
-                ("fs/system.slice/docker-c1.scope/cpu.stat", "usage_usec 2000000\nuser_usec 1\n"),
-                ("fs/system.slice/docker-c1.scope/pids.current", "3\n"),
-            ],
-        );
-        check(
-            "4:memory:/docker/c1\n3:cpu,cpuacct:/docker/c1\n2:pids:/docker/c1\n0::/\n",
-            &[
-                ("fs/memory/docker/c1/memory.usage_in_bytes", "1000\n"),
-                ("fs/memory/docker/c1/memory.stat", "inactive_file 1\ntotal_inactive_file 300\n"),
-                ("fs/cpuacct/docker/c1/cpuacct.usage", "2000000000\n"),
-                ("fs/pids/docker/c1/pids.current", "3\n"),
-            ],
-        );
+        check(&[
+            ("system.slice/docker-c1.scope/memory.current", "1000\n"),
+            ("system.slice/docker-c1.scope/memory.stat", "anon 5\ninactive_file 300\n"),
+            ("system.slice/docker-c1.scope/cpu.stat", "usage_usec 2000000\nuser_usec 1\n"),
+            ("system.slice/docker-c1.scope/pids.current", "3\n"),
+        ]);
+        check(&[
+            ("memory/docker/c1/memory.usage_in_bytes", "1000\n"),
+            ("memory/docker/c1/memory.stat", "inactive_file 1\ntotal_inactive_file 300\n"),
+            ("cpuacct/docker/c1/cpuacct.usage", "2000000000\n"),
+            ("pids/docker/c1/pids.current", "3\n"),
+        ]);
     }
 }
