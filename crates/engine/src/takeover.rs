@@ -79,16 +79,51 @@ pub trait Takeover: Send + Sync {
     /// Takes back what was offered and not taken over yet.
     async fn withdraw(&self, stack: &StackId) -> Result<(), EngineError>;
 
+    /// The replicas of the stack that are still containers of the other tool.
+    fn taken(&self, stack: &StackId) -> Result<BTreeSet<ReplicaId>, EngineError>;
+
     /// The TCP sockets of the machine that running containers hold which were offered to the stack or taken over.
     async fn held(&self, stack: &StackId) -> Result<BTreeSet<SocketAddr>, EngineError>;
 }
 
-/// Which stray goes on as which replica: in the order of their numbers, from the first slot on. Exited ones count for jobs
-/// only.
-pub fn assign(strays: &[Stray], service: &ServiceName, is_job: bool) -> Vec<(ReplicaId, Stray)> {
+/// Which stray goes on as which replica: in the order of their numbers, in the first slots that are not `taken` already.
+/// Exited ones count for jobs only.
+pub fn assign(
+    strays: &[Stray],
+    service: &ServiceName,
+    is_job: bool,
+    taken: &BTreeSet<String>,
+) -> Vec<(ReplicaId, Stray)> {
     let counts = |stray: &&Stray| stray.service == service.as_str() && (stray.is_running || is_job);
     let mut mine: Vec<Stray> = strays.iter().filter(counts).cloned().collect();
     mine.sort_by_key(|stray| stray.number);
     let slots = std::iter::successors(Some(model::Slot::FIRST), |slot| Some(slot.next()));
-    slots.map(|slot| ReplicaId::new(service.clone(), slot)).zip(mine).collect()
+    let free = slots.map(|slot| ReplicaId::new(service.clone(), slot)).filter(|id| !taken.contains(&id.to_string()));
+    free.zip(mine).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stray(service: &str, number: u32, is_running: bool) -> Stray {
+        let name = format!("shop-{service}-{number}");
+        let image = format!("sha256:{}", "a".repeat(64)).parse().expect("an id");
+        let (service, image_name, holds) = (service.to_owned(), "i".to_owned(), BTreeSet::new());
+        Stray { service, number, name, image, image_name, is_running, holds }
+    }
+
+    #[test]
+    fn strays_take_the_first_free_slots_in_the_order_of_their_numbers() {
+        let strays = [stray("web", 3, true), stray("db", 1, true), stray("web", 1, true), stray("web", 2, false)];
+        let check = |is_job: bool, taken: &[&str], want: &[&str]| {
+            let taken = taken.iter().map(|id| (*id).to_owned()).collect();
+            let got = assign(&strays, &"web".parse().expect("legal"), is_job, &taken);
+            let got: Vec<String> = got.into_iter().map(|(id, stray)| format!("{id} {}", stray.name)).collect();
+            assert_eq!(got, want);
+        };
+        check(false, &[], &["web.1 shop-web-1", "web.2 shop-web-3"]);
+        check(true, &[], &["web.1 shop-web-1", "web.2 shop-web-2", "web.3 shop-web-3"]);
+        check(false, &["web.1"], &["web.2 shop-web-1", "web.3 shop-web-3"]);
+    }
 }

@@ -255,9 +255,10 @@ impl Inner {
         let containers = self.strays(project).await?;
         let volumes = self.volumes_of(project, stack).await?;
         let strays: Vec<Stray> = containers.iter().filter_map(stray).collect();
+        let taken = self.ledgers.of(&stack.id)?.replicas();
         let mut prospects = BTreeMap::new();
         for (name, target) in stack.services.iter().filter(|(_, target)| target.has_replicas()) {
-            for (id, stray) in assign(&strays, name, target.role == Role::Job) {
+            for (id, stray) in assign(&strays, name, target.role == Role::Job, &taken) {
                 let fate = if id.slot.number() > target.replicas {
                     Fate::Surplus(id)
                 } else {
@@ -303,9 +304,10 @@ impl Inner {
         let strays: Vec<Stray> = containers.iter().filter_map(stray).collect();
         let id_of =
             |name: &str| containers.iter().find(|found| name_of(found) == name).and_then(|found| found.id.clone());
+        let taken = self.ledgers.of(&stack.id)?.replicas();
         let (mut offers, mut surplus) = (BTreeMap::new(), BTreeMap::new());
         for (name, target) in stack.services.iter().filter(|(_, target)| target.has_replicas()) {
-            for (id, stray) in assign(&strays, name, target.role == Role::Job) {
+            for (id, stray) in assign(&strays, name, target.role == Role::Job, &taken) {
                 let Some(container) = id_of(&stray.name) else { continue };
                 if id.slot.number() <= target.replicas {
                     offers.insert(id.to_string(), container);
@@ -418,6 +420,11 @@ impl Takeover for DockerEngine {
         let inner = self.inner();
         let withdrawn = inner.ledgers.change(inner.layout(), stack, |ledger| ledger.offers.clear());
         withdrawn.map_err(wrap(format!("take back what was offered to {stack}")))
+    }
+
+    fn taken(&self, stack: &StackId) -> Result<BTreeSet<ReplicaId>, EngineError> {
+        let ledger = self.inner().ledgers.of(stack).map_err(wrap(format!("see what was taken over for {stack}")))?;
+        Ok(ledger.replicas().iter().filter_map(|id| id.parse().ok()).collect())
     }
 
     async fn held(&self, stack: &StackId) -> Result<BTreeSet<SocketAddr>, EngineError> {

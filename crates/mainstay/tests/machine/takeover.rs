@@ -102,6 +102,7 @@ fn what_has_not_changed_goes_on_and_its_first_release_drops_no_request() {
     composed.run(&["logs", "web"]).code(0).says("listening on 3000");
     composed.run(&["exec", "web", "test", "-e", "/data/kept"]).code(0);
     composed.declare(&site("2"));
+    composed.run(&["plan"]).code(3).says("`back.1` is still the container that was taken over");
     composed.run(&["up"]).code(0);
     load.at_least(50);
     assert_eq!(load.end().without_failure(), ["version 1", "version 2"].map(str::to_owned).into());

@@ -56,7 +56,10 @@ impl Actor {
             Some(other) => {
                 view.notes.extend(takeover::notes(&**self.world.engines.of(&self.id), other, &stack).await?);
             }
-            None => view.notes.extend(self.beside().await?),
+            None => {
+                view.notes.extend(self.beside().await?);
+                view.notes.extend(takeover::left_behind(&**self.world.engines.of(&self.id), &stack, &plan)?);
+            }
         }
         Ok(view)
     }

@@ -8,7 +8,8 @@ use engine::takeover::{Fate, Outlook, Prospect, Takeover};
 use model::container::ImageId;
 use model::project::{Project, Runs};
 use model::stack::Stack;
-use model::{ServiceName, StackId};
+use model::{ReplicaId, ServiceName, StackId};
+use plan::action::replica::Action;
 use std::collections::BTreeMap;
 
 /// Another tool runs the project.
@@ -65,6 +66,29 @@ fn note(prospect: Prospect) -> NoteView {
         Fate::Left(why) => format!("container `{name}` is left alone: {why}"),
     };
     NoteView { subject: service, text }
+}
+
+/// Who goes on as another tool's container beside services that a plan replaces.
+pub fn left_behind(engine: &dyn Engine, stack: &Stack, plan: &plan::Plan) -> Result<Vec<NoteView>, ApiError> {
+    let Some(takeover) = engine.takeover() else { return Ok(Vec::new()) };
+    let taken = takeover.taken(&stack.id).map_err(|error| crate::failed(&error))?;
+    let starts = |step: &plan::Step| matches!(&step.action, plan::action::Action::Replica(Action::Start(_)));
+    if !plan.steps.values().any(starts) {
+        return Ok(Vec::new());
+    }
+    let stops = |id: &ReplicaId| {
+        let of = |step: &plan::Step| matches!(&step.action, plan::action::Action::Replica(Action::Stop { id: other, .. }) if other == id);
+        plan.steps.values().any(of)
+    };
+    let is_client = |id: &&ReplicaId| stack.services.get(&id.service).is_some_and(|target| !target.direct);
+    let note = |id: &ReplicaId| NoteView {
+        subject: id.service.to_string(),
+        text: format!(
+            "`{id}` is still the container that was taken over: if it keeps what names stand for, as nginx does, run `mainstay restart {}` first",
+            id.service
+        ),
+    };
+    Ok(taken.iter().filter(is_client).filter(|id| !stops(id)).map(note).collect())
 }
 
 /// Offers the containers of another tool's project to the stack that is about to be released.

@@ -10,7 +10,7 @@ use crate::names::Names;
 use model::{ReplicaId, StackId, VolumeName};
 use runtime::files;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What of one stack was offered and taken over.
@@ -41,6 +41,11 @@ impl Ledger {
     pub fn container_of(&self, id: &ReplicaId) -> Option<&str> {
         let name = id.to_string();
         self.taken.iter().find(|(_, taken)| taken.replica == name).map(|(container, _)| container.as_str())
+    }
+
+    /// The replicas that containers go on as.
+    pub fn replicas(&self) -> BTreeSet<String> {
+        self.taken.values().map(|taken| taken.replica.clone()).collect()
     }
 
     /// What the Engine calls a volume that was taken over.
