@@ -75,8 +75,13 @@ impl Inner {
         let (inner, path) = (Arc::clone(self), self.layout().log(stack, &replica));
         let follows = is_running(container);
         self.tasks.spawn(&format!("log of {stack}/{replica}"), OnError::Log, move |stop| async move {
+            let carry = async {
+                inner.carry(&id, &path, follows).await?;
+                // Whoever follows may be told of the end before the last line.
+                if follows { inner.carry(&id, &path, false).await } else { Ok(()) }
+            };
             let carried = tokio::select! {
-                carried = inner.carry(&id, &path, follows) => carried,
+                carried = carry => carried,
                 () = stop.cancelled() => Ok(()),
             };
             if carried.is_err() {

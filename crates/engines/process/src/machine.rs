@@ -255,6 +255,14 @@ impl Machine {
 
     fn clear(&self, stack: &StackId, id: &ReplicaId) -> Result<(), Error> {
         let dir = self.layout.replica(stack, id);
+        // A shim of a start that was given up may be about to take the lock: it must not lie in what is being removed.
+        let _lock = match life::hold(&dir) {
+            Ok(Some(lock)) => Some(lock),
+            Ok(None) => return Err(Error::Starting),
+            // There is nothing to remove, or no room for anything but removing.
+            Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::StorageFull].contains(&error.kind()) => None,
+            Err(error) => return Err(file("take the lock in", &dir)(error)),
+        };
         self.wait_for_the_last(&dir)?;
         self.networks.detach(stack, id)?;
         {
