@@ -41,7 +41,7 @@ pub enum Error {
         message: String,
     },
     /// The conversation with the Engine broke.
-    #[error("the conversation with the Docker Engine broke")]
+    #[error("the conversation with the Docker Engine broke: if it has ended, start it (`systemctl start docker`)")]
     Broken(#[source] bollard::errors::Error),
     /// The Engine is too old.
     #[error(
