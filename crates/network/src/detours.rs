@@ -21,13 +21,24 @@ pub struct Detour {
     pub port: u16,
 }
 
+/// Whether there can be any.
+///
+/// Errors: [`Error::NoDetour`] when `nft` is missing.
+pub async fn check(clock: &dyn Clock) -> Result<(), Error> {
+    nft::feed("", clock).await.map_err(without_nft)
+}
+
+fn without_nft(error: Error) -> Error {
+    if matches!(error, Error::NoNft) { Error::NoDetour } else { error }
+}
+
 /// Has exactly these detours be there, in a table of that name.
 ///
-/// Errors: [`Error::NoNft`] when there are some and `nft` is missing.
+/// Errors: [`Error::NoDetour`] when there are some and `nft` is missing.
 pub async fn set(table: &str, detours: &[Detour], clock: &dyn Clock) -> Result<(), Error> {
     match nft::feed(&script(table, detours), clock).await {
         Err(Error::NoNft) if detours.is_empty() => Ok(()),
-        result => result,
+        result => result.map_err(without_nft),
     }
 }
 

@@ -9,6 +9,11 @@ pub enum Error {
     /// A network with a way out, on a machine that has no means for one.
     #[error("a network that is not internal needs `nft`: install nftables, or write `internal: true` for the network")]
     NoNft,
+    /// Connections cannot be led past a port that somebody holds.
+    #[error(
+        "leading connections past a port that a container holds needs `nft`: install nftables, or stop the container"
+    )]
+    NoDetour,
     /// `nft` or `iptables` refused its rules.
     #[error("the machine's packet filter refused: {0}")]
     Refused(String),
@@ -43,6 +48,6 @@ pub enum Error {
 impl Error {
     /// Whether it stays so until somebody changes the machine.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::NoNft)
+        matches!(self, Self::NoNft | Self::NoDetour)
     }
 }

@@ -23,6 +23,10 @@ impl Hub {
     /// Opens the listeners of a stack that is being released, beside ports that `held` names.
     pub async fn open(&self, stack: &StackId, opened: Arc<Stack>, held: &BTreeSet<SocketAddr>) -> Result<(), HubError> {
         let more = if held.is_empty() { BTreeMap::new() } else { self.beside(stack, &opened, held)? };
+        if !more.is_empty() {
+            // Before anything is taken over.
+            detours::check(self.clock()).await.map_err(HubError::Detour)?;
+        }
         self.change(stack, |routing| {
             routing.opened = Some(opened);
             routing.detours.extend(more);

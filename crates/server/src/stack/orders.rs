@@ -122,6 +122,7 @@ impl Actor {
     /// That another tool runs the project.
     async fn beside(&self) -> Result<Option<NoteView>, ApiError> {
         let running = takeover::running(&self.world, &self.id).await?;
+        let running: Vec<String> = running.into_iter().map(|stray| format!("`{}`", stray.name)).collect();
         let text = format!("`docker compose` runs this project: {}; `--adopt` takes it over", running.join(", "));
         Ok((!running.is_empty()).then(|| NoteView { subject: "stack".into(), text }))
     }

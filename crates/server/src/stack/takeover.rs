@@ -4,7 +4,7 @@ use super::world::World;
 use crate::api::ApiError;
 use crate::api::plan::NoteView;
 use engine::Engine;
-use engine::takeover::{Fate, Outlook, Prospect, Takeover};
+use engine::takeover::{Fate, Outlook, Prospect, Stray, Takeover};
 use model::container::ImageId;
 use model::project::{Project, Runs};
 use model::stack::Stack;
@@ -96,8 +96,8 @@ pub async fn offer(engine: &dyn Engine, other: &str, stack: &Stack) -> Result<()
     of(engine)?.offer(other, stack).await.map_err(|error| crate::failed(&error))
 }
 
-/// That another tool runs the project already, where nothing of the stack is there yet: its containers.
-pub async fn running(world: &World, id: &StackId) -> Result<Vec<String>, ApiError> {
+/// The containers in which another tool runs the project already, where nothing of the stack is there yet.
+pub async fn running(world: &World, id: &StackId) -> Result<Vec<Stray>, ApiError> {
     let engine = world.engines.of(id);
     let Some(takeover) = engine.takeover() else { return Ok(Vec::new()) };
     let placed = engine.observe(id).await.map_err(|error| crate::failed(&error))?;
@@ -105,19 +105,17 @@ pub async fn running(world: &World, id: &StackId) -> Result<Vec<String>, ApiErro
         return Ok(Vec::new());
     }
     let strays = takeover.find(id.project.as_str()).await.map_err(|error| crate::failed(&error))?;
-    Ok(strays.into_iter().filter(|stray| stray.is_running).map(|stray| format!("`{}`", stray.name)).collect())
+    Ok(strays.into_iter().filter(|stray| stray.is_running).collect())
 }
 
 /// Refuses to start beside another tool's containers that hold ports of the stack; what an earlier order offered is not
 /// taken over any more.
 pub async fn refuse_beside(world: &World, stack: &Stack) -> Result<(), ApiError> {
     let Some(takeover) = world.engines.of(&stack.id).takeover() else { return Ok(()) };
-    if running(world, &stack.id).await?.is_empty() {
-        return takeover.withdraw(&stack.id).await.map_err(|error| crate::failed(&error));
-    }
-    let strays = takeover.find(stack.id.project.as_str()).await.map_err(|error| crate::failed(&error))?;
-    let held =
-        strays.into_iter().flat_map(|stray| stray.holds.into_iter().map(move |socket| (socket, stray.name.clone())));
+    let held = running(world, &stack.id)
+        .await?
+        .into_iter()
+        .flat_map(|stray| stray.holds.into_iter().map(move |socket| (socket, stray.name.clone())));
     let Some((socket, name)) = world.hub.taken_by(stack, held) else {
         return takeover.withdraw(&stack.id).await.map_err(|error| crate::failed(&error));
     };

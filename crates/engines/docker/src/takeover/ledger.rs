@@ -59,13 +59,19 @@ impl Ledger {
 pub(crate) struct Ledgers {
     /// By stack; why one cannot be read, in words.
     all: Mutex<BTreeMap<StackId, Result<Ledger, String>>>,
+    /// Why the folder itself cannot be read, in words: then nobody knows whose data was taken over.
+    unread: Option<String>,
 }
 
 impl Ledgers {
     /// What is written down.
     pub fn read(layout: &Layout) -> Self {
         let mut all = BTreeMap::new();
-        for path in files::list(&layout.ledgers).unwrap_or_default() {
+        let (listed, unread) = match files::list(&layout.ledgers) {
+            Ok(listed) => (listed, None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        for path in listed {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if let Ok(stack) = name.parse::<StackId>() {
                 let read = || {
@@ -74,15 +80,19 @@ impl Ledgers {
                 all.insert(stack, read());
             }
         }
-        Self { all: Mutex::new(all) }
+        Self { all: Mutex::new(all), unread }
     }
 
     /// What is known of a stack. Without its ledger a stack must not be touched: its data would seem to be missing.
     pub fn of(&self, stack: &StackId) -> Result<Ledger, Error> {
-        match self.lock().get(stack) {
-            None => Ok(Ledger::default()),
-            Some(Ok(ledger)) => Ok(ledger.clone()),
-            Some(Err(why)) => Err(unreadable(stack, why)),
+        self.known(&self.lock(), stack)
+    }
+
+    fn known(&self, all: &BTreeMap<StackId, Result<Ledger, String>>, stack: &StackId) -> Result<Ledger, Error> {
+        match (all.get(stack), &self.unread) {
+            (Some(Ok(ledger)), _) => Ok(ledger.clone()),
+            (Some(Err(why)), _) | (None, Some(why)) => Err(unreadable(stack, why)),
+            (None, None) => Ok(Ledger::default()),
         }
     }
 
@@ -109,11 +119,7 @@ impl Ledgers {
     /// Changes what is known of a stack, on disk first.
     pub fn change(&self, layout: &Layout, stack: &StackId, change: impl FnOnce(&mut Ledger)) -> Result<(), Error> {
         let mut all = self.lock();
-        let before = match all.get(stack) {
-            None => Ledger::default(),
-            Some(Ok(ledger)) => ledger.clone(),
-            Some(Err(why)) => return Err(unreadable(stack, why)),
-        };
+        let before = self.known(&all, stack)?;
         let mut after = before.clone();
         change(&mut after);
         if after == before {

@@ -131,6 +131,8 @@ fn a_ledger_lasts_and_one_that_cannot_be_read_stops_its_stack_alone() {
     assert_eq!(known.container_of(&"web.1".parse().expect("legal")), Some("c1"));
     assert!(next.of(&blog).expect_err("it is torn").to_string().contains("blog@production"));
     assert!(next.check().is_err(), "nothing more is taken over");
+    let blocked = Layout { ledgers: layout.ledgers.join("blog@production"), ..layout.clone() };
+    assert!(Ledgers::read(&blocked).of(&shop).is_err(), "a folder that cannot be read is not an empty one");
     next.change(&layout, &shop, |ledger| ledger.taken.clear()).expect("written");
     assert!(!layout.ledgers.join("shop@production").exists(), "nothing is left of what is over");
 }
