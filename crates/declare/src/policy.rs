@@ -10,7 +10,7 @@ use crate::merge;
 use crate::resolved::{Because, Chosen};
 use crate::syntax::{Entry, Map, Node, Value};
 use model::RemoteHost;
-use model::policy::EngineKind;
+use model::policy::{Balancing, EngineKind};
 use model::span::{Span, Spanned};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -38,6 +38,8 @@ pub struct Policy {
 pub struct ServiceRules {
     /// Its name leads to its replica itself, or must not.
     pub direct: Option<bool>,
+    /// What is spread over its replicas.
+    pub balance: Option<Balancing>,
     /// How long a new replica may take to become ready.
     pub ready_within: Option<Duration>,
 }
@@ -308,8 +310,15 @@ impl PolicyReader<'_> {
 
     fn service(&mut self, node: &Node) -> Option<ServiceRules> {
         let map = self.read.map(node, "services")?;
+        let direct = map.get("direct").and_then(|node| self.read.boolean(node, "direct"));
+        let balance = map.get("balance");
+        if let (Some(true), Some(node)) = (direct, balance) {
+            let message = "`balance` has no meaning for a `direct` service: its name is its one replica's".to_owned();
+            self.read.wrong(codes::VALUE, node, message, "remove `balance`, or write `direct: false`");
+        }
         Some(ServiceRules {
-            direct: map.get("direct").and_then(|node| self.read.boolean(node, "direct")),
+            direct,
+            balance: balance.and_then(|node| self.read.parse(codes::VALUE, node, "balance")),
             ready_within: map.get("ready_within").and_then(|node| self.ready_within(node)),
         })
     }

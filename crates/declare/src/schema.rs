@@ -4,7 +4,7 @@
 
 use crate::keys::policy::{Default, KEYS, Key, SAME, Takes};
 use crate::syntax::{build, emit};
-use model::policy::EngineKind;
+use model::policy::{Balancing, EngineKind};
 use serde_json::{Map, Value, json};
 
 /// A variable may stand in any text.
@@ -126,6 +126,10 @@ fn takes(takes: Takes, path: &'static str, way: &mut Vec<&'static str>) -> Value
         Takes::Project => text("^[a-z0-9][a-z0-9_-]{0,62}$"),
         Takes::Engine => {
             let names: Vec<&str> = EngineKind::ALL.iter().map(|engine| engine.as_str()).collect();
+            json!({ "anyOf": [{ "enum": names }, { "type": "string", "pattern": VARIABLE }] })
+        }
+        Takes::Balance => {
+            let names: Vec<&str> = Balancing::ALL.iter().map(|balancing| balancing.as_str()).collect();
             json!({ "anyOf": [{ "enum": names }, { "type": "string", "pattern": VARIABLE }] })
         }
         Takes::Number(least, most) => json!({ "anyOf": [

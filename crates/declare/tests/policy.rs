@@ -116,6 +116,7 @@ fn what_is_of_another_kind_is_refused_by_both() {
             Takes::Text | Takes::Path => &["[a]", "{ a: b }", "5", "null"],
             Takes::Project => &["\"Not Legal\"", "[a]", "\"\""],
             Takes::Engine => &["podman", "[process]"],
+            Takes::Balance => &["sessions", "[requests]"],
             Takes::Number(_, most) => match most {
                 65535 => &["0", "65536", "x", "-1", "1.5", "[1]"],
                 10_000 => &["10001", "x", "-1", "1.5", "[1]"],
@@ -202,6 +203,7 @@ fn takes(takes: Takes) -> String {
         Takes::Text => "text".into(),
         Takes::Project => "name".into(),
         Takes::Engine => "name of an engine".into(),
+        Takes::Balance => "`requests` or `connections`".into(),
         Takes::Number(least, most) => format!("{least} to {most}"),
         Takes::Boolean => "`true` or `false`".into(),
         Takes::Duration => "duration".into(),
@@ -311,7 +313,7 @@ probes:
     ready: { command: [pg_isready], interval: 2s }
 ",
     ),
-    ("services", "services:\n  db: { direct: true, ready_within: 5m }"),
+    ("services", "services:\n  db: { direct: true, ready_within: 5m }\n  api: { balance: connections }"),
 ];
 
 #[test]

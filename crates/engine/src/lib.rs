@@ -20,7 +20,7 @@ use model::{ReplicaId, StackId};
 use plan::action::{object, replica};
 use plan::objects::ObjectState;
 use plan::observed::{Known, Placed};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -92,6 +92,11 @@ pub trait Engine: Send + Sync {
 
     /// What replicas use now; one that cannot be read is unknown.
     async fn usage(&self, stack: &StackId) -> Result<BTreeMap<ReplicaId, Known<Usage>>, EngineError>;
+
+    /// The TCP ports that a running replica listens on for others than itself; none when that cannot be told.
+    async fn listens(&self, _stack: &StackId, _id: &ReplicaId) -> Result<Option<BTreeSet<u16>>, EngineError> {
+        Ok(None)
+    }
 
     /// Finds, fetches and builds images; none where images are only names.
     fn images(&self) -> Option<&dyn images::Images> {

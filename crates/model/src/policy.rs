@@ -54,6 +54,41 @@ impl FromStr for EngineKind {
     }
 }
 
+/// What of the calls to a service is spread over its replicas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Balancing {
+    /// Each request, by the edge: one that a replica refuses goes to another, and all are counted.
+    #[default]
+    Requests,
+    /// Each connection, by the machine's packet rules: nothing stands between, and nothing is seen.
+    Connections,
+}
+
+impl Balancing {
+    /// Both, in the order they are listed to people.
+    pub const ALL: [Balancing; 2] = [Self::Requests, Self::Connections];
+
+    /// The name as written in `mainstay.yaml`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Connections => "connections",
+        }
+    }
+}
+
+/// A text that names nothing that could be spread.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` cannot be spread over replicas, write one of `requests`, `connections`")]
+pub struct UnknownBalancing(pub String);
+
+impl FromStr for Balancing {
+    type Err = UnknownBalancing;
+    fn from_str(text: &str) -> Result<Self, UnknownBalancing> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| UnknownBalancing(text.to_owned()))
+    }
+}
+
 /// Requests of one host and where their paths lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {

@@ -3,7 +3,7 @@
 use crate::container::{Build, Container, ImageId, Pull};
 use crate::image::ImageRef;
 use crate::name::{EnvironmentName, NetworkName, ProjectName, ServiceName, VolumeName};
-use crate::policy::{EngineKind, Route};
+use crate::policy::{Balancing, EngineKind, Route};
 use crate::probe::Probes;
 use crate::secret::Secret;
 use crate::span::Span;
@@ -60,6 +60,8 @@ pub struct Service {
     pub update: Update,
     /// Its name resolves to its one replica itself, not to the edge; such a service is replaced stop-first.
     pub direct: bool,
+    /// What of the calls to its name is spread over its replicas.
+    pub balance: Balancing,
     /// Where it was written.
     pub at: Span,
 }

@@ -3,7 +3,7 @@
 use crate::fingerprint::SpecHash;
 use crate::id::{BundleId, ReleaseNumber, StackId};
 use crate::name::{NetworkName, ServiceName, VolumeName};
-use crate::policy::Route;
+use crate::policy::{Balancing, Route};
 use crate::probe::Probes;
 use crate::project::{Dependency, Made, PublishedPort, RestartPolicy, Role, Runs, Template, Update};
 use ipnet::Ipv4Net;
@@ -32,6 +32,16 @@ pub struct Stack {
     pub makes: Makes,
     /// The routes.
     pub routes: Vec<Route>,
+    /// Ports of a stable address that nobody is known to listen on lead to the replicas as well: not through the edge,
+    /// but by packet rules of the machine.
+    pub any_port: bool,
+}
+
+impl Stack {
+    /// Whether packet rules lead calls to the stable addresses of a service of the stack, on some ports at least.
+    pub fn leads(&self, target: &Target) -> bool {
+        target.spreads_connections() || (self.any_port && target.is_balanced())
+    }
 }
 
 /// How networks and volumes are made that are not made as usual.
@@ -70,7 +80,7 @@ pub struct Target {
     pub depends_on: BTreeMap<ServiceName, Dependency>,
     /// Ports of the machine, each with its number settled (`published` is never none here).
     pub published: Vec<PublishedPort>,
-    /// Ports the replicas listen on: the edge listens on each at every stable address.
+    /// Ports the replicas listen on: where requests are spread, the edge listens on each at every stable address.
     pub ports: BTreeSet<u16>,
     /// What is asked of the replicas.
     pub probes: Probes,
@@ -80,6 +90,8 @@ pub struct Target {
     pub update: Update,
     /// The replica itself has the stable address.
     pub direct: bool,
+    /// What of the calls to its stable addresses is spread over its replicas.
+    pub balance: Balancing,
     /// The stable address per network: what the service's name resolves to.
     pub addresses: BTreeMap<NetworkName, Ipv4Addr>,
 }
@@ -89,6 +101,16 @@ impl Target {
     pub fn n_wanted(&self) -> usize {
         let most = if self.direct && self.role == Role::Service { 1 } else { u32::MAX };
         self.replicas.min(most) as usize
+    }
+
+    /// Whether its stable addresses lead to its replicas, rather than being theirs or leading nowhere.
+    pub fn is_balanced(&self) -> bool {
+        self.role == Role::Service && !self.direct && self.has_replicas() && !self.addresses.is_empty()
+    }
+
+    /// Whether it is the machine's packet rules that lead calls to its name, on every port.
+    pub fn spreads_connections(&self) -> bool {
+        self.balance == Balancing::Connections && self.is_balanced()
     }
 
     /// Whether it has replicas at all: a folder that the edge serves has none.

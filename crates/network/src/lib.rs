@@ -3,8 +3,10 @@
 //! Owns how that is done; which networks there are, and what lies on them, is an engine's business. Start with
 //! [`Netlink`] for links and addresses, with [`Rules`] for what may pass between networks.
 
+pub mod balances;
 pub mod detours;
 mod error;
+mod flows;
 pub mod generation;
 pub mod netlink;
 mod nft;

@@ -13,13 +13,30 @@ pub(crate) const MOST_WORDS: u64 = 8 << 20;
 
 /// Hands it a script, which it carries out as a whole or not at all.
 pub(crate) async fn feed(script: &str, clock: &dyn Clock) -> Result<(), Error> {
+    run(Spawn::new("nft").args(["-f", "-"]), script, clock).await
+}
+
+/// Asks whether it would carry out a script.
+pub(crate) async fn check(script: &str, clock: &dyn Clock) -> Result<(), Error> {
+    run(Spawn::new("nft").args(["-c", "-f", "-"]), script, clock).await
+}
+
+async fn run(mut spawn: Spawn, script: &str, clock: &dyn Clock) -> Result<(), Error> {
     let kernel = |source| Error::Kernel { doing: "hand rules to `nft`", source };
-    let input = memory(script).map_err(kernel)?;
-    let mut spawn = Spawn::new("nft").args(["-f", "-"]);
-    spawn.stdio[0] = Stdio::Fd(input.into());
+    spawn.stdio[0] = Stdio::Fd(memory(script).map_err(kernel)?.into());
+    accepted(&output(spawn, clock).await?)
+}
+
+/// The rules of an `ip` table, without the elements of sets; none when there is no such table.
+pub(crate) async fn list(table: &str, clock: &dyn Clock) -> Result<Option<String>, Error> {
+    let output = output(Spawn::new("nft").args(["-t", "list", "table", "ip", table]), clock).await?;
+    Ok(output.exit.is_success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+async fn output(spawn: Spawn, clock: &dyn Clock) -> Result<Output, Error> {
     match spawn.output(clock, LIMIT, MOST_WORDS).await {
         Err(error) if error.is_missing() => Err(Error::NoNft),
-        result => accepted(&result?),
+        result => Ok(result?),
     }
 }
 

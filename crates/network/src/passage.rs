@@ -85,6 +85,10 @@ fn needs(hook: Hook, links: &str, walls: &[Wall]) -> Vec<String> {
         Hook::Forward if walls.iter().any(|wall| !wall.internal) => {
             vec![format!("iifname \"{links}*\""), format!("oifname \"{links}*\" ct state established,related")]
         }
+        // From a stable address to a replica: see [`crate::balances`].
+        Hook::Forward if !walls.is_empty() => {
+            vec![format!("iifname \"{links}*\" oifname \"{links}*\" ct status dnat")]
+        }
         Hook::Input => {
             // Not the gateway: the machine's own services stay behind its firewall.
             let stable: Vec<String> = walls.iter().flat_map(Wall::stable_nets).map(|net| net.to_string()).collect();
@@ -129,6 +133,9 @@ pub fn legacy_rules(name: &str, listing: &str, mark: &str, links: &str, walls: &
             format!("-i {links}+ {comment}"),
             format!("-o {links}+ -m conntrack --ctstate RELATED,ESTABLISHED {comment}"),
         ],
+        "FORWARD" if !walls.is_empty() => {
+            vec![format!("-i {links}+ -o {links}+ -m conntrack --ctstate DNAT {comment}")]
+        }
         "INPUT" => {
             walls.iter().flat_map(Wall::stable_nets).map(|net| format!("-d {net} -i {links}+ {comment}")).collect()
         }
@@ -192,7 +199,9 @@ mod tests {
         let renewed = ask(Hook::Input, &done, &more).expect("the networks have changed");
         assert!(renewed.starts_with("delete rule inet filter c handle 9\ninsert rule"), "{renewed}");
         assert_eq!(ask(Hook::Input, "policy accept; counter accept", &walls(true)), None);
-        assert_eq!(ask(Hook::Forward, drops, &walls(true)), None, "an internal network has no way out");
+        let within = ask(Hook::Forward, drops, &walls(true)).expect("calls to a name pass");
+        assert!(within.contains(" iifname \"ms*\" oifname \"ms*\" ct status dnat accept "), "no way out: {within}");
+        assert_eq!(ask(Hook::Forward, drops, &[]), None);
         assert_eq!(ask(Hook::Forward, drops, &walls(false)).expect("needs some").lines().count(), 2);
         assert!(ask(Hook::Input, "policy accept;\n\t\treject with icmpx admin-prohibited", &walls(true)).is_some());
     }
@@ -205,7 +214,8 @@ mod tests {
         };
         assert_eq!(calls("FORWARD", "-P FORWARD ACCEPT\n", &walls(false)), [""; 0]);
         assert_eq!(calls("FORWARD", "-P FORWARD DROP\n", &walls(false)).len(), 2);
-        assert_eq!(calls("FORWARD", "-P FORWARD DROP\n", &walls(true)), [""; 0]);
+        let within = "-i ms+ -o ms+ -m conntrack --ctstate DNAT -m comment --comment mainstay -j ACCEPT";
+        assert_eq!(calls("FORWARD", "-P FORWARD DROP\n", &walls(true)), [format!("-I FORWARD {within}")]);
         let rule = "-d 10.1.0.2/31 -i ms+ -m comment --comment mainstay -j ACCEPT";
         assert_eq!(calls("INPUT", "-P INPUT DROP\n", &walls(true)), [format!("-I INPUT {rule}")]);
         let done = format!("-P INPUT DROP\n-A INPUT {rule}\n");

@@ -165,12 +165,13 @@ enum Change {
     Iptables(Vec<String>),
 }
 
-fn forward() -> Result<(), Error> {
+/// Has the machine pass on what is not for itself.
+pub(crate) fn forward() -> Result<(), Error> {
     let path = std::path::Path::new("/proc/sys/net/ipv4/ip_forward");
     let text = std::fs::read_to_string(path).map_err(setting("read", path))?;
     if text.trim() == "0" {
         std::fs::write(path, "1").map_err(setting("switch on", path))?;
-        tracing::info!("switched net.ipv4.ip_forward on: a network of the stack has a way out");
+        tracing::info!("switched net.ipv4.ip_forward on: networks of the stack need it");
     }
     Ok(())
 }

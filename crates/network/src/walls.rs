@@ -80,6 +80,8 @@ fn forward(links: &str, walls: &[Wall], strangers: &str, text: &mut String) {
     text.push_str("\tchain forward {\n\t\ttype filter hook forward priority filter; policy accept;\n");
     text.push_str(strangers);
     text.push_str("\t\tct state established,related accept\n");
+    // From a stable address to a replica: see [`crate::balances`].
+    text.push_str(&format!("\t\tiifname \"{links}*\" oifname \"{links}*\" ct status dnat accept\n"));
     text.push_str(&format!("\t\tiifname \"{links}*\" oifname \"{links}*\" drop\n"));
     text.push_str(&format!("\t\toifname \"{links}*\" drop\n"));
     if walls.iter().any(|wall| wall.internal) {
@@ -120,6 +122,7 @@ mod tests {
             \t\ttype filter hook forward priority filter; policy accept;\n\
             \t\tiifname \"ms*\" iifname != { \"ms1\", \"ms2\" } drop comment \"mainstay 7\"\n\
             \t\tct state established,related accept\n\
+            \t\tiifname \"ms*\" oifname \"ms*\" ct status dnat accept\n\
             \t\tiifname \"ms*\" oifname \"ms*\" drop\n\
             \t\toifname \"ms*\" drop\n\
             \t\tip saddr { 10.2.0.0/24 } drop\n\t}\n\

@@ -121,6 +121,7 @@ fn stack(services: u32, replicas: u32, version: u8) -> Stack {
         networks: BTreeMap::from([(network.clone(), subnet)]),
         volumes: BTreeSet::new(),
         makes: Default::default(),
+        any_port: false,
         routes: vec![Route { host: "bench.localhost".into(), paths: (0..services).map(route).collect(), at: NOWHERE }],
     }
 }
@@ -156,6 +157,7 @@ fn target(n: u32, replicas: u32, version: u8, network: &NetworkName, address: Ip
         restart: RestartPolicy::Always,
         update: Update::default(),
         direct: false,
+        balance: Default::default(),
         addresses: BTreeMap::from([(network.clone(), address)]),
     }
 }

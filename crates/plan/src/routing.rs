@@ -14,6 +14,7 @@ use model::project::{PortProtocol, Role, Runs};
 use model::stack::{Stack, Target};
 use model::{NetworkName, ReplicaId, ServiceName, SpecHash};
 use std::cell::OnceCell;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -28,6 +29,8 @@ pub struct RoutingTable {
     pub pools: BTreeMap<PoolId, Vec<Upstream>>,
     /// Folders the edge serves itself.
     pub folders: BTreeMap<ServiceName, Folder>,
+    /// Stable addresses that lead to replicas on every other port too.
+    pub balances: BTreeMap<Ipv4Addr, Balance>,
 }
 
 /// What is listened on.
@@ -105,6 +108,20 @@ pub enum PathDestination {
     Ready,
 }
 
+/// What becomes of connections to a stable address on ports that the edge does not listen on: the machine's packet
+/// rules lead each to one of the replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Balance {
+    /// Whose address it is.
+    pub service: ServiceName,
+    /// The network it lies on, where the replicas are reached as well.
+    pub network: NetworkName,
+    /// The ports that the edge listens on.
+    pub known: BTreeSet<u16>,
+    /// The replicas that get new work; connections are refused while there is none.
+    pub replicas: BTreeSet<Ipv4Addr>,
+}
+
 /// A replica behind a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
@@ -151,12 +168,31 @@ pub struct View<'a> {
     pub draining: &'a BTreeSet<ReplicaId>,
 }
 
+impl<'a> View<'a> {
+    /// The replicas of a service that the edge knows of, and what it may do with each.
+    fn of(self, service: &'a ServiceName) -> impl Iterator<Item = (&'a ReplicaId, &'a Replica, UpstreamState)> {
+        let first = ReplicaId::new(service.clone(), model::Slot::FIRST);
+        let replicas = self.replicas.range(first..).take_while(move |(id, _)| id.service == *service);
+        replicas.filter_map(move |(id, replica)| {
+            let is_ready =
+                matches!(replica.phase, Phase::Running { .. }) && self.health.get(id) == Some(&Health::Ready);
+            let state = match (self.draining.contains(id), self.routed.contains(id), is_ready) {
+                (true, ..) => UpstreamState::Draining,
+                (false, true, true) => UpstreamState::Ready,
+                (false, true, false) => UpstreamState::NotReady,
+                (false, false, _) => return None,
+            };
+            Some((id, replica, state))
+        })
+    }
+}
+
 /// The table in force: routes, folders and listeners of the stack that was `settled` last, and beside them what the
 /// stack that was `opened` since listens on in addition. Until the first settling there is nothing but the latter.
 pub fn table(settled: Option<&Stack>, opened: Option<&Stack>, view: View<'_>) -> RoutingTable {
     let mut table = settled.map(listeners::of).unwrap_or_default();
     if let Some(opened) = opened {
-        let RoutingTable { listeners, pools, folders, .. } = listeners::of(opened);
+        let RoutingTable { listeners, pools, folders, balances, .. } = listeners::of(opened);
         for (socket, listener) in listeners {
             // A port that moves (from every address to one, say) does so with the settling, not before.
             let is_moved = |(there, kept): (&Socket, &Listener)| kept.inside.is_none() && there.overlaps(socket);
@@ -168,6 +204,12 @@ pub fn table(settled: Option<&Stack>, opened: Option<&Stack>, view: View<'_>) ->
         for (service, folder) in folders {
             table.folders.entry(service).or_insert(folder);
         }
+        for (address, balance) in balances {
+            match table.balances.entry(address) {
+                Entry::Vacant(free) => drop(free.insert(balance)),
+                Entry::Occupied(mut there) => there.get_mut().known.extend(balance.known),
+            }
+        }
     }
     fill(&mut table, view);
     table
@@ -175,24 +217,20 @@ pub fn table(settled: Option<&Stack>, opened: Option<&Stack>, view: View<'_>) ->
 
 fn fill(table: &mut RoutingTable, view: View<'_>) {
     for (pool, upstreams) in &mut table.pools {
-        let first = ReplicaId::new(pool.service.clone(), model::Slot::FIRST);
-        for (id, replica) in view.replicas.range(first..).take_while(|(id, _)| id.service == pool.service) {
+        for (id, replica, state) in view.of(&pool.service) {
             // On several networks any address will do: the edge stands on the host's side of each.
             let Some(address) = replica.addresses.values().next() else { continue };
-            let is_ready =
-                matches!(replica.phase, Phase::Running { .. }) && view.health.get(id) == Some(&Health::Ready);
-            let state = match (view.draining.contains(id), view.routed.contains(id), is_ready) {
-                (true, ..) => UpstreamState::Draining,
-                (false, true, true) => UpstreamState::Ready,
-                (false, true, false) => UpstreamState::NotReady,
-                (false, false, _) => continue,
-            };
             upstreams.push(Upstream { id: id.clone(), address: *address, state });
         }
     }
+    for balance in table.balances.values_mut() {
+        let ready = view.of(&balance.service).filter(|(.., state)| *state == UpstreamState::Ready);
+        balance.replicas =
+            ready.filter_map(|(_, replica, _)| replica.addresses.get(&balance.network).copied()).collect();
+    }
 }
 
-/// Which services anything reaches through the edge.
+/// Which services anything reaches by more than the addresses of their replicas.
 pub struct Reach<'a> {
     stack: &'a Stack,
     /// The services that routes lead to, once somebody has to know.
@@ -214,13 +252,14 @@ impl<'a> Reach<'a> {
         self.routed_to.get_or_init(|| paths().filter_map(|path| named(&path.target)).collect()).contains(service)
     }
 
-    /// Whether anything reaches the replicas of a service of the stack through the edge.
+    /// Whether anything reaches the replicas of a service of the stack through the edge or the machine's packet rules.
     ///
-    /// Those that nothing reaches (a worker without ports, a database that is only called directly) need no routing and
-    /// no draining.
+    /// Those that nothing reaches (a worker without ports where these are needed, a database that is only called
+    /// directly) need no routing and no draining.
     pub fn takes_traffic(&self, service: &ServiceName, target: &Target) -> bool {
         let has_replicas = !matches!(target.template.runs, Runs::Static { .. });
         let listens = !target.published.is_empty() || (!target.direct && !target.ports.is_empty());
+        let listens = listens || self.stack.leads(target);
         target.role == Role::Service && has_replicas && (listens || self.is_routed_to(service))
     }
 }

@@ -5,7 +5,7 @@
 
 mod holder;
 
-pub use holder::{Holder, listened_ports};
+pub use holder::{Holder, listened_by, listened_ports};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};

@@ -16,9 +16,10 @@ use crate::stack::{blobs, one_off};
 use crate::{housekeeping, http};
 use engine::Engine;
 use futures_util::future::BoxFuture;
-use model::StackId;
 use model::fingerprint::short_hash;
 use model::stack::Stack;
+use model::{BundleId, StackId};
+use network::balances::Balancer;
 use plan::Observed;
 use plan::observed::Health;
 use probe::Probes;
@@ -218,8 +219,10 @@ pub(crate) async fn prepare(settings: &Settings, wiring: Wiring, owner: &str) ->
     let trees = bundles.clone();
     let ground = Ground { http: settings.http, ipv6: sockets::has_ipv6() };
     // Beside the machine's one daemon others may run for tests, in run folders of their own.
-    let detours = format!("mainstay-detours-{}", short_hash(settings.run.to_string_lossy().as_bytes()));
-    let hub = Hub::new(ground, Box::new(move |bundle| blobs::folder(&trees, bundle)), launcher, detours);
+    let own = short_hash(settings.run.to_string_lossy().as_bytes());
+    let balancer = Balancer::new(format!("mainstay-balances-{own}"), clock.clone(), tasks.clone());
+    let folders = Box::new(move |bundle: &BundleId| blobs::folder(&trees, bundle));
+    let hub = Hub::new(ground, folders, launcher, format!("mainstay-detours-{own}"), balancer);
     let probes = Probes::new(&tasks, clock.clone(), Arc::new(Commands { engines: engines.clone() }));
     let (events, waiting) = mpsc::channel(EVENTS);
     let store = opened.store.clone();
@@ -239,6 +242,7 @@ pub(crate) async fn prepare(settings: &Settings, wiring: Wiring, owner: &str) ->
         pulse: watch::Sender::new(0),
         tidy: Notify::new(),
         choosing: tokio::sync::Mutex::default(),
+        leads_any_port: std::sync::atomic::AtomicBool::new(false),
     };
     Ok((Daemon::new(settings.clone(), Arc::new(world)), Keepers { store: keeper, events: scribe }))
 }
@@ -375,6 +379,10 @@ fn spawn_watchers(daemon: &Arc<Daemon>) {
             watcher.world().beat();
             watcher.stacks().iter().for_each(crate::stack::Handle::look);
         }
+    });
+    let keeper = daemon.clone();
+    tasks.spawn("hold packet rules", OnError::Log, move |stop| async move {
+        stop.run_until_cancelled(keeper.world().hub.hold()).await;
     });
     let watcher = daemon.clone();
     let backoff = Backoff { first: Duration::from_millis(50), most: Duration::from_secs(5) };

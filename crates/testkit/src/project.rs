@@ -52,6 +52,7 @@ pub fn service() -> Service {
         restart: RestartPolicy::Always,
         update: Update::default(),
         direct: false,
+        balance: Default::default(),
         at: NOWHERE,
     }
 }

@@ -129,6 +129,7 @@ impl<'a> ServiceReader<'a> {
         }
         // Two of them would want the same ports of the machine.
         let direct = direct || apart == Some("host") && !is_static;
+        let balance = rules.and_then(|rules| rules.value.balance).unwrap_or_default();
         let ready_within = rules.and_then(|rules| rules.value.ready_within);
         let mut update = self.update(deploy, &probes, replicas, direct);
         update.deadline = ready_within.unwrap_or(update.deadline);
@@ -141,7 +142,20 @@ impl<'a> ServiceReader<'a> {
             self.judge_data(entry, &template);
         }
         let at = entry.key_span;
-        Some(Service { template, role, replicas, depends_on, published, ports, probes, restart, update, direct, at })
+        Some(Service {
+            template,
+            role,
+            replicas,
+            depends_on,
+            published,
+            ports,
+            probes,
+            restart,
+            update,
+            direct,
+            balance,
+            at,
+        })
     }
 
     /// Whether the engine is one that runs containers.

@@ -6,8 +6,8 @@
 use super::Standing::{Harmless, Honoured, NotYet};
 use super::{Row, Table};
 use Takes::{
-    Artifact, Boolean, Command, Duration, Engine, HttpPath, List, Mapping, Number, OneOf, Path, Project, Routed,
-    Settings, Text,
+    Artifact, Balance, Boolean, Command, Duration, Engine, HttpPath, List, Mapping, Number, OneOf, Path, Project,
+    Routed, Settings, Text,
 };
 use std::sync::LazyLock;
 
@@ -32,6 +32,8 @@ pub enum Takes {
     Number(u64, u64),
     /// `true` or `false`.
     Boolean,
+    /// What is spread over replicas.
+    Balance,
     /// A time such as `1m30s`.
     Duration,
     /// A program and its arguments: a list, or a line that is split into words.
@@ -392,6 +394,15 @@ pub const KEYS: &[Key] = &[
         Default::Words("`true` for a data store with one replica, else `false`"),
         "true",
         "Whether the service's name leads to its replica itself, past the edge. Such a service is replaced stop-first.",
+    ),
+    key(
+        "services.*.balance",
+        Balance,
+        Default::Value("requests"),
+        "connections",
+        "What of the calls to its name is spread over its replicas. `requests`: the edge stands between, sends a request \
+         that a replica refuses to another one, and counts. `connections`: the kernel leads each connection to a replica; \
+         faster, of any protocol, and unseen.",
     ),
     key(
         "services.*.ready_within",

@@ -31,6 +31,7 @@ use plan::action::replica::Action;
 use plan::observed::{Known, Phase, Placed, Replica};
 use runtime::{Clock, Tasks};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -412,6 +413,17 @@ impl Engine for DockerEngine {
 
     async fn exec(&self, stack: &StackId, id: &ReplicaId, exec: Exec) -> Result<ExecExit, EngineError> {
         self.inner.exec(stack, id, exec).await.map_err(wrap(format!("run a command in `{id}` of {stack}")))
+    }
+
+    async fn listens(&self, stack: &StackId, id: &ReplicaId) -> Result<Option<BTreeSet<u16>>, EngineError> {
+        let found = self.inner.container(stack, id).await.map_err(wrap(format!("find `{id}`")))?;
+        let pid = found.and_then(|container| u32::try_from(container.state?.pid?).ok()).filter(|pid| *pid > 0);
+        let sockets = pid.and_then(runtime::sockets::listened_by);
+        let ports = |sockets: BTreeSet<SocketAddr>| {
+            // The Engine's own name server sits on a loopback address as well.
+            sockets.into_iter().filter(|socket| !socket.ip().is_loopback()).map(|socket| socket.port()).collect()
+        };
+        Ok(sockets.map(ports))
     }
 
     async fn usage(&self, stack: &StackId) -> Result<BTreeMap<ReplicaId, Known<Usage>>, EngineError> {

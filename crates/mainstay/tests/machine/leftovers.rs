@@ -1,5 +1,6 @@
 //! What a daemon's stacks have on the machine beside files: mounts, links, control groups, rules.
 
+use model::fingerprint::short_hash;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,9 +16,15 @@ pub fn of(folder: &Path, tag: &str) -> Vec<String> {
     let output = Command::new("nft").args(["list", "tables"]).output().expect("nft");
     let tables = String::from_utf8_lossy(&output.stdout).into_owned();
     let of_docker = format!("mainstay-docker-{tag}");
-    let is_ours = |line: &&str| line.ends_with(&name) || line.ends_with(&of_docker);
+    let names = [name, of_docker, table("balances", folder), table("detours", folder)];
+    let is_ours = |line: &&str| names.iter().any(|name| line.ends_with(name));
     found.extend(tables.lines().filter(is_ours).map(str::to_owned));
     found
+}
+
+/// The table of packet rules that leads connections for the daemon whose run folder this is.
+pub fn table(what: &str, run: &Path) -> String {
+    format!("mainstay-{what}-{}", short_hash(run.to_string_lossy().as_bytes()))
 }
 
 fn mounts(folder: &Path) -> Vec<String> {

@@ -21,6 +21,7 @@ mod keys;
 mod leftovers;
 mod life;
 mod load;
+mod names;
 mod orders;
 mod processes;
 mod readme;

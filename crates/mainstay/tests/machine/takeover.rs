@@ -56,10 +56,7 @@ impl Composed {
 
     /// Whether new connections are led to another port.
     fn has_detours(&self) -> bool {
-        let table = format!(
-            "mainstay-detours-{}",
-            model::fingerprint::short_hash(self.run_folder().as_os_str().as_encoded_bytes())
-        );
+        let table = crate::leftovers::table("detours", self.run_folder());
         Command::new("nft").args(["list", "table", "inet", &table]).output().unwrap().status.success()
     }
 

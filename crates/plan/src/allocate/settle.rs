@@ -58,6 +58,7 @@ pub fn settle_stack(
             restart: service.restart,
             update: service.update.clone(),
             direct: service.direct,
+            balance: service.balance,
             addresses: allocation.addresses.get(name).cloned().unwrap_or_default(),
         };
         services.insert(name.clone(), target);
@@ -72,6 +73,7 @@ pub fn settle_stack(
         volumes: project.volumes.keys().cloned().collect(),
         makes: makes(project),
         routes: project.routes.clone(),
+        any_port: false,
     })
 }
 

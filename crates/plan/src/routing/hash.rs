@@ -12,7 +12,7 @@ use model::{ServiceName, SpecHash};
 pub fn routing_hash(stack: &Stack) -> SpecHash {
     let mut feed = Feed(Vec::with_capacity(64 * stack.services.len()));
     for (service, target) in stack.services.iter().filter(|(_, target)| target.role == Role::Service) {
-        feed.service(service, target);
+        feed.service(service, target, stack.leads(target));
     }
     for route in &stack.routes {
         feed.text("host");
@@ -50,11 +50,14 @@ impl Feed {
         self.0.extend_from_slice(&number.to_le_bytes());
     }
 
-    fn service(&mut self, service: &ServiceName, target: &Target) {
+    fn service(&mut self, service: &ServiceName, target: &Target, is_led: bool) {
         let is_folder = matches!(target.template.runs, Runs::Static { .. });
         let listens_inside = !target.direct && !target.ports.is_empty();
-        if !is_folder && !listens_inside && target.published.is_empty() {
+        if !is_folder && !listens_inside && !is_led && target.published.is_empty() {
             return;
+        }
+        if is_led {
+            self.text(target.balance.as_str());
         }
         self.text("service");
         self.text(service.as_str());

@@ -1,10 +1,11 @@
 //! Which listeners, hosts, pools and folders follow from a stack.
 
-use super::{Destination, Folder, Host, Listener, Path, PathDestination, PoolId, RoutingTable, Socket};
+use super::{Balance, Destination, Folder, Host, Listener, Path, PathDestination, PoolId, RoutingTable, Socket};
 use model::ServiceName;
 use model::policy::RouteTarget;
 use model::project::{PortProtocol, Role, Runs};
 use model::stack::{Stack, Target};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// The table of a stack, its pools still empty.
@@ -16,6 +17,9 @@ pub(super) fn of(stack: &Stack) -> RoutingTable {
             table.folders.insert(service.clone(), folder);
         }
         listen_inside(&mut table, service, target);
+        if stack.leads(target) {
+            lead(&mut table, service, target);
+        }
         listen_outside(&mut table, service, target);
     }
     for route in &stack.routes {
@@ -37,7 +41,7 @@ pub(super) fn of(stack: &Stack) -> RoutingTable {
 
 /// Every stable address that the edge holds, on every port the replicas listen on.
 fn listen_inside(table: &mut RoutingTable, service: &ServiceName, target: &Target) {
-    if target.direct {
+    if target.direct || target.spreads_connections() {
         return;
     }
     for (network, address) in &target.addresses {
@@ -48,6 +52,15 @@ fn listen_inside(table: &mut RoutingTable, service: &ServiceName, target: &Targe
             let to = destination(table, service, Some(target), *port);
             table.listeners.insert(socket, Listener { protocol, to, inside: Some(network.clone()) });
         }
+    }
+}
+
+/// Every stable address, on every other port.
+fn lead(table: &mut RoutingTable, service: &ServiceName, target: &Target) {
+    for (network, address) in &target.addresses {
+        let known = if target.spreads_connections() { BTreeSet::new() } else { target.ports.clone() };
+        let (service, network) = (service.clone(), network.clone());
+        table.balances.insert(*address, Balance { service, network, known, replicas: BTreeSet::new() });
     }
 }
 

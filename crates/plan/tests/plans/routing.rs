@@ -6,7 +6,7 @@ use expect_test::{Expect, expect};
 use mainstay_plan::observed::{Health, Known};
 use mainstay_plan::routing::{self, RoutingTable, View};
 use mainstay_plan::{Allocation, Desired};
-use model::policy::{Route, RoutePath, RouteTarget};
+use model::policy::{Balancing, Route, RoutePath, RouteTarget};
 use model::project::{PortProtocol, Project, PublishedPort, Runs};
 use model::stack::Stack;
 use std::collections::BTreeSet;
@@ -209,4 +209,56 @@ fn only_what_is_reached_through_the_edge_takes_traffic() {
     let stack = self::stack(&project);
     let db = name("db");
     assert!(!routing::Reach::of(&stack).takes_traffic(&db, &stack.services[&db]), "called directly");
+    let stack = Stack { any_port: true, ..stack };
+    let takes = |service: &str| {
+        let name = name(service);
+        routing::Reach::of(&stack).takes_traffic(&name, &stack.services[&name])
+    };
+    assert_eq!(["db", "web", "worker"].map(takes), [false, false, true], "a worker may listen as well");
+}
+
+/// How stable addresses are led of a stack whose replicas all run, `api.2` unready.
+fn check_led(stack: Stack, expect: Expect) {
+    let mut world = World::new();
+    world.converge(&Desired::Up(stacks::up(stack.clone())), &mut |_| 0);
+    world.have.health.insert(name("api.2"), Health::Unready("refused".into()));
+    let Known::Is(routing) = &world.have.edge else { panic!("the edge can be read") };
+    let (replicas, health, none) = (&world.have.placed.replicas, &world.have.health, BTreeSet::new());
+    let table = routing::table(Some(&stack), None, View { replicas, health, routed: &routing.routed, draining: &none });
+    let mut out = String::new();
+    for (address, led) in &table.balances {
+        writeln!(out, "{} at {address} but {:?}: {:?}", led.service, led.known, led.replicas).expect("a string");
+    }
+    for (socket, listener) in table.listeners.iter().filter(|(_, listener)| listener.inside.is_some()) {
+        writeln!(out, "listens on {}: {:?}", socket.port, listener.to).expect("a string");
+    }
+    expect.assert_eq(&out);
+}
+
+#[test]
+fn packet_rules_lead_what_the_edge_does_not_listen_on_to_replicas_that_are_ready() {
+    check_led(
+        stack(&shop()),
+        expect![[r#"
+        listens on 3000: Pool(PoolId { service: "api", port: 3000 })
+        listens on 80: Folder("web")
+    "#]],
+    );
+    check_led(
+        Stack { any_port: true, ..stack(&shop()) },
+        expect![[r#"
+        api at 10.210.0.2 but {3000}: {10.210.0.64}
+        worker at 10.210.0.5 but {}: {10.210.0.66}
+        listens on 3000: Pool(PoolId { service: "api", port: 3000 })
+        listens on 80: Folder("web")
+    "#]],
+    );
+    let by_connection = with(shop(), "api", |api| api.balance = Balancing::Connections);
+    check_led(
+        stack(&by_connection),
+        expect![[r#"
+        api at 10.210.0.2 but {}: {10.210.0.64}
+        listens on 80: Folder("web")
+    "#]],
+    );
 }

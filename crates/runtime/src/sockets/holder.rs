@@ -35,22 +35,32 @@ pub fn of(address: SocketAddr) -> Option<Holder> {
 
 /// The TCP ports that anybody listens on, at whatever address.
 pub fn listened_ports() -> BTreeSet<u16> {
-    tables().flat_map(|table| ports(&table)).collect()
+    tables().flat_map(|table| sockets(&table)).map(|socket| socket.port()).collect()
+}
+
+/// Where anybody listens for TCP in the network namespace of this process; none when there is no such process.
+pub fn listened_by(pid: u32) -> Option<BTreeSet<SocketAddr>> {
+    let table = |name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}"));
+    let ipv4 = table("tcp").ok()?;
+    // Where IPv6 is switched off there is no such table.
+    Some(sockets(&ipv4).into_iter().chain(sockets(&table("tcp6").unwrap_or_default())).collect())
 }
 
 fn tables() -> impl Iterator<Item = String> {
     ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|path| std::fs::read_to_string(path).ok())
 }
 
-/// The ports of the listening sockets in a table of `/proc/net`.
-fn ports(table: &str) -> Vec<u16> {
-    let port = |line: &str| {
+/// The listening sockets in a table of `/proc/net`.
+fn sockets(table: &str) -> Vec<SocketAddr> {
+    let socket = |line: &str| {
         let mut fields = line.split_ascii_whitespace().skip(1);
-        let (_, port) = fields.next()?.split_once(':')?;
+        let (ip, port) = fields.next()?.split_once(':')?;
         // 0A is LISTEN.
-        (fields.nth(1)? == "0A").then(|| u16::from_str_radix(port, 16).ok())?
+        let listens = fields.nth(1)? == "0A";
+        let port = u16::from_str_radix(port, 16).ok()?;
+        listens.then(|| Some(SocketAddr::new(parse_ip(ip)?, port)))?
     };
-    table.lines().skip(1).filter_map(port).collect()
+    table.lines().skip(1).filter_map(socket).collect()
 }
 
 fn holds(pid: u32, sockets: &[String]) -> bool {
@@ -109,6 +119,7 @@ mod tests {
         check("10.0.0.1:8080", &[]);
         check("10.0.0.1:80", &[222]);
         check("127.0.0.1:81", &[]);
-        assert_eq!(ports(table), [8080, 80]);
+        let told: Vec<String> = sockets(table).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["127.0.0.1:8080", "0.0.0.0:80"]);
     }
 }

@@ -3,12 +3,14 @@
 //! Whatever is asked of the edge has a deadline: one that hangs costs an error and, by [`Hub::supervise`], its life,
 //! never the daemon. What is wanted can be read at any time, also while the edge is being told.
 
+use super::balances::Drained;
 use super::clash::{Clash, clash, overlap};
 use super::process::{Found, LaunchError, Launcher};
 use super::table::{self, Folder, Ground, Kept, Memo, Needs, StackRouting};
-use edge::control::{Client, ClientError, DrainReport, Fixed, ListenerTarget, Stats, Table, Target};
+use edge::control::{Client, ClientError, Fixed, ListenerTarget, Stats, Table, Target};
 use model::stack::Stack;
 use model::{BundleId, ReplicaId, StackId};
+use network::balances::Balancer;
 use network::detours::Detour as Leads;
 use runtime::{BoxError, Clock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +62,9 @@ pub enum HubError {
     /// The edge said nothing.
     #[error("the edge did not answer within {} s", .0.as_secs())]
     Silent(Duration),
+    /// Stable addresses could not be led to replicas.
+    #[error("calls to the services could not be led to their replicas")]
+    Balance(#[source] network::Error),
     /// Connections could not be led to another port.
     #[error("a port that a container holds could not be listened for beside it")]
     Detour(#[source] network::Error),
@@ -96,6 +101,8 @@ pub struct Hub {
     launcher: Launcher,
     /// Names the packet rules of detours, and what they said last.
     detours: (String, tokio::sync::Mutex<Option<Vec<Leads>>>),
+    /// Keeps the packet rules of stable addresses.
+    balancer: Balancer,
     /// The edge was ended on purpose: nobody starts it again.
     is_over: AtomicBool,
 }
@@ -113,8 +120,8 @@ struct Link {
 }
 
 impl Hub {
-    /// A hub whose routes are served on `ground.http`.
-    pub fn new(ground: Ground, folders: Folders, launcher: Launcher, detours: String) -> Self {
+    /// A hub whose routes are served on `ground.http`; `detours` names packet rules.
+    pub fn new(ground: Ground, folders: Folders, launcher: Launcher, detours: String, balancer: Balancer) -> Self {
         Self {
             stacks: Mutex::default(),
             link: tokio::sync::Mutex::default(),
@@ -123,6 +130,7 @@ impl Hub {
             folders,
             launcher,
             detours: (detours, tokio::sync::Mutex::default()),
+            balancer,
             is_over: AtomicBool::new(false),
         }
     }
@@ -259,6 +267,16 @@ impl Hub {
         (&self.detours.0, &self.detours.1)
     }
 
+    /// Keeps the packet rules of stable addresses.
+    pub fn balancer(&self) -> &Balancer {
+        &self.balancer
+    }
+
+    /// Nobody else changes anything while it is held.
+    pub(super) async fn link(&self) -> impl Drop + '_ {
+        self.link.lock().await
+    }
+
     fn current(&self) -> Option<Client> {
         self.client.borrow().clone()
     }
@@ -315,7 +333,7 @@ impl Hub {
     }
 
     /// Takes the replica out of rotation and waits for what is in flight, at most `grace`.
-    pub async fn drain(&self, stack: &StackId, replica: &ReplicaId, grace: Duration) -> Result<DrainReport, HubError> {
+    pub async fn drain(&self, stack: &StackId, replica: &ReplicaId, grace: Duration) -> Result<Drained, HubError> {
         self.change(stack, |routing| {
             if routing.routed.contains(replica) {
                 routing.draining.insert(replica.clone());
@@ -324,13 +342,15 @@ impl Hub {
         .await?;
         let client = self.current().ok_or(HubError::NoEdge)?;
         let draining = client.drain(vec![table::upstream_id(stack, replica)], grace);
-        let report = self.within(grace + ANSWER, draining).await?;
+        let (report, flows) =
+            tokio::join!(self.within(grace + ANSWER, draining), self.flows_end(stack, replica, grace));
+        let report = report?;
         self.change(stack, |routing| {
             routing.routed.remove(replica);
             routing.draining.remove(replica);
         })
         .await?;
-        Ok(report)
+        Ok(Drained { report, flows })
     }
 
     /// Whether nothing is served for any stack.
@@ -398,6 +418,7 @@ impl Hub {
         if !passed.is_empty() {
             self.within(ANSWER, client.add_listeners(&passed)).await?;
         }
+        self.balancer.set(needs.balances).await.map_err(HubError::Balance)?;
         self.within(ANSWER, client.apply(table.clone())).await?;
         link.sockets.append(&mut opened);
         link.sockets.retain(|id, _| needs.sockets.contains_key(id));

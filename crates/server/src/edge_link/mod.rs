@@ -4,6 +4,7 @@
 //! table needs and keeps copies of them, so that even a crashed edge only makes connections wait. [`process`]
 //! finds the edge that runs or starts one and looks after it; [`clash`] tells who wants what another has.
 
+mod balances;
 pub mod clash;
 mod detours;
 pub mod hub;
@@ -11,4 +12,5 @@ mod log;
 pub mod process;
 pub mod table;
 
+pub use balances::Drained;
 pub use hub::{Hub, HubError};

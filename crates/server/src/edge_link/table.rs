@@ -10,6 +10,7 @@ use edge::control::{
 use model::project::PortProtocol;
 use model::stack::Stack;
 use model::{BundleId, ReplicaId, SpecHash, StackId};
+use network::balances::{Balance, Balances};
 use plan::observed::{Health, Replica};
 use plan::routing::{self, Destination, PathDestination, PoolId, RoutingTable, Socket, UpstreamState, View};
 use serde::{Deserialize, Serialize};
@@ -112,6 +113,8 @@ pub struct Needs {
     pub sockets: BTreeMap<String, SocketAddr>,
     /// Folders of bundles by the id the table names them with.
     pub dirs: BTreeMap<String, Folder>,
+    /// Where stable addresses lead on ports that the edge does not listen on.
+    pub balances: Balances,
 }
 
 /// A folder of a bundle.
@@ -124,6 +127,9 @@ pub struct Folder {
     /// Who asks for it.
     pub stack: StackId,
 }
+
+/// Stable addresses, each with the ports the edge listens on there and the replicas that all others lead to.
+type Leads = BTreeMap<Ipv4Addr, (BTreeSet<u16>, BTreeSet<Ipv4Addr>)>;
 
 /// What the edge remembers of a stack for a daemon that comes after this one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +146,9 @@ pub struct Memo {
     /// Ports that are listened on in place of others.
     #[serde(default)]
     pub detours: BTreeMap<SocketAddr, u16>,
+    /// Where stable addresses lead on other ports.
+    #[serde(default)]
+    pub balances: Leads,
 }
 
 /// The table for all stacks.
@@ -206,8 +215,11 @@ impl Build {
         let bundles = [settled, opened].into_iter().flatten().collect::<Vec<_>>();
         self.listeners(id, &table, &bundles);
         self.hosts(id, &table, &bundles, routing.documents.as_ref());
+        let balance = |balance: &routing::Balance| (balance.known.clone(), balance.replicas.clone());
+        let balances: Leads = table.balances.iter().map(|(address, of)| (*address, balance(of))).collect();
+        self.balance(&balances);
         if !bundles.is_empty() {
-            self.remember(id, routing);
+            self.remember(id, routing, balances);
         }
         if let (None, Some(kept)) = (settled, &routing.kept) {
             self.keep(id, kept);
@@ -226,6 +238,8 @@ impl Build {
             }
         }
         if let Some(memo) = &kept.memo {
+            let told: Memo = serde_json::from_str(memo).unwrap_or_default();
+            self.balance(&told.balances);
             self.table.memo.entry(id.to_string()).or_insert_with(|| memo.clone());
         }
     }
@@ -290,13 +304,21 @@ impl Build {
         }
     }
 
-    fn remember(&mut self, id: &StackId, routing: &StackRouting) {
+    fn balance(&mut self, balances: &Leads) {
+        for (address, (known, replicas)) in balances {
+            let (known, replicas) = (known.clone(), replicas.clone());
+            self.needs.balances.entry(*address).or_insert(Balance { known, replicas });
+        }
+    }
+
+    fn remember(&mut self, id: &StackId, routing: &StackRouting, balances: Leads) {
         let memo = Memo {
             release: routing.settled.as_ref().map(|(stack, _)| stack.release.0),
             hash: routing.settled.as_ref().map(|(_, hash)| hash.to_string()),
             opened: routing.opened.as_ref().map(|stack| stack.release.0),
             routed: routing.routed.iter().map(ToString::to_string).collect(),
             detours: routing.detours.iter().map(|(wanted, detour)| (*wanted, detour.port)).collect(),
+            balances,
         };
         let memo = serde_json::to_string(&memo).expect("a memo has only texts");
         self.table.memo.insert(id.to_string(), memo);

@@ -139,8 +139,8 @@ impl Actor {
         }
         for (name, target) in stack.services.iter().filter(|(_, target)| target.has_replicas()) {
             if target.role == Role::Service && target.addresses.is_empty() && !target.template.networks.is_empty() {
-                let text = "no port of it is known, so calls to its name go to its replicas and not through the edge; \
-                    write `expose` for it";
+                let text = "no port of it is known, so calls to its name go to its replicas past any release; \
+                    install nftables, or write `expose` for it";
                 notes.push(NoteView { subject: name.to_string(), text: text.into() });
             }
             for short in self.world.engines.of(&self.id).check(&target.template).await {
@@ -156,6 +156,12 @@ impl Actor {
             return Err(ApiError::new(409, "MS0245", clash.to_string()).help(clash.cure()));
         }
         let (mut lines, mut cures) = (Vec::new(), Vec::new());
+        if let Some((name, _)) = stack.services.iter().find(|(_, target)| target.spreads_connections())
+            && !self.world.leads_any_port().await
+        {
+            lines.push(format!("`{name}`: its connections are to be spread, and this machine cannot do so"));
+            cures.push("install nftables, or write `balance: requests` for it".to_owned());
+        }
         for (name, target) in stack.services.iter().filter(|(_, target)| target.has_replicas()) {
             for short in
                 self.world.engines.of(&self.id).check(&target.template).await.into_iter().filter(|short| short.fatal)

@@ -9,8 +9,15 @@ use model::stack::Stack;
 use model::{ReplicaId, SpecHash, StackId};
 use plan::Desired;
 use plan::observed::{Exit, Health, Phase};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// How long a replica without a probe may take to listen where others of its service do.
+const LISTENS_WITHIN: Duration = Duration::from_secs(10);
+const LISTENS_EVERY: Duration = Duration::from_millis(25);
+/// Linux gives out ports from here on to whoever asks for any.
+const EPHEMERAL: u16 = 32768;
 
 /// Waits for replicas by looking at them whenever something happens.
 pub struct ReadyPort {
@@ -56,13 +63,58 @@ impl ReadyPort {
             changed.await;
         }
     }
+
+    /// Waits until a replica that nobody declared a probe for listens where those listen that take its work now.
+    ///
+    /// It runs, which is all that is known of it; connections to a port that it does not listen on yet would be refused.
+    /// A release may listen elsewhere than the one before it, so this has an end.
+    async fn listens_like_the_others(&self, stack: &StackId, id: &ReplicaId) {
+        let target = |stack: &Arc<Stack>| stack.services.get(&id.service).filter(|target| stack.leads(target)).cloned();
+        let target = self.wanted.as_ref().and_then(target);
+        if target.is_none_or(|target| target.probes.ready.is_some()) {
+            return;
+        }
+        let engine = self.world.engines.of(stack);
+        let routed = self.world.hub.routing(stack).await.routed;
+        let mut wanted = BTreeSet::new();
+        for other in routed.iter().filter(|other| other.service == id.service && *other != id) {
+            let ports = engine.listens(stack, other).await.ok().flatten().unwrap_or_default();
+            // One that the kernel chose says nothing of the next replica.
+            wanted.extend(ports.into_iter().filter(|port| *port < EPHEMERAL));
+        }
+        let deadline = self.world.clock.monotonic() + LISTENS_WITHIN;
+        while !wanted.is_empty() {
+            match engine.listens(stack, id).await {
+                Ok(Some(ports)) if wanted.is_subset(&ports) => return,
+                Ok(Some(_)) if self.world.clock.monotonic() < deadline => {
+                    self.world.clock.sleep(LISTENS_EVERY).await;
+                }
+                Ok(Some(ports)) => {
+                    wanted.retain(|port| !ports.contains(port));
+                    let missing: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+                    let text = format!(
+                        "gets traffic although it does not listen on port {} as the replicas before it do; a `healthcheck` \
+                         would tell when it is ready",
+                        missing.join(", ")
+                    );
+                    return self.world.event(stack, &id.to_string(), "replica.silent", "mainstay", text);
+                }
+                // It is gone, or its ports cannot be told.
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
 }
 
 #[async_trait]
 impl Readiness for ReadyPort {
     async fn wait_ready(&self, stack: &StackId, id: &ReplicaId, deadline: Duration) -> Result<(), NotReady> {
         match runtime::clock::timeout(&*self.world.clock, deadline, self.wait(stack, id)).await {
-            Ok(result) => result,
+            Ok(Ok(())) => {
+                self.listens_like_the_others(stack, id).await;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error),
             Err(_) => {
                 let last = self.world.last_answer(stack, id).unwrap_or_else(|| "its probe has not answered".into());
                 let why = format!("not ready after {}: {last}", model::units::format_duration(deadline));
@@ -146,8 +198,8 @@ impl Edge for EdgePort {
 
     async fn drain(&self, stack: &StackId, id: &ReplicaId, grace: Duration) -> Result<(), EdgeError> {
         let drained = self.world.hub.drain(stack, id, grace).await;
-        let report = drained.map_err(|error| Self::error(format!("drain `{id}`"), error))?;
-        self.world.drained(stack, id, &report);
+        let drained = drained.map_err(|error| Self::error(format!("drain `{id}`"), error))?;
+        self.world.drained(stack, id, &drained);
         Ok(())
     }
 

@@ -36,7 +36,10 @@ pub async fn settle(
     };
     let mut stack = plan::settle_stack(&project, &allocation, &terms, &|path| manifest.digest_of(path))
         .map_err(|error| refused(&error))?;
-    if world.engine_for(&project)?.images().is_some() {
+    // Programs are told where to listen; what an image listens on, nobody need have written down.
+    let is_image = world.engine_for(&project)?.images().is_some();
+    stack.any_port = is_image && world.leads_any_port().await;
+    if is_image && !stack.any_port {
         // Nobody knows where the edge would have to listen for it: its name leads to its replicas, as the engine has it.
         let is_unknown = |target: &&mut Target| !target.direct && target.ports.is_empty() && target.has_replicas();
         stack.services.values_mut().filter(is_unknown).for_each(|target| target.addresses.clear());

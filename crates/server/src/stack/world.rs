@@ -1,12 +1,12 @@
 //! The machine as one stack's actor sees it: engine, probes, edge, store.
 
 use crate::api::ApiError;
-use crate::edge_link::Hub;
 use crate::edge_link::table::StackRouting;
+use crate::edge_link::{Drained, Hub};
 use crate::engines::Engines;
 use crate::redact;
 use crate::view;
-use edge::control::{DrainReport, Fixed};
+use edge::control::Fixed;
 use engine::{Engine, EngineError};
 use jiff::Timestamp;
 use model::policy::RouteTarget;
@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Bundles, Keys, NewEvent, Store, StoreError};
 use tokio::sync::{Notify, mpsc, watch};
@@ -55,6 +56,8 @@ pub struct World {
     pub tidy: Notify,
     /// Held while an order chooses subnets and ports, until they are written down: no two stacks choose the same.
     pub choosing: tokio::sync::Mutex<()>,
+    /// The machine was seen to be able to lead calls on any port to replicas.
+    pub leads_any_port: AtomicBool,
 }
 
 /// A stack could not be looked at.
@@ -98,6 +101,15 @@ impl World {
             ApiError::new(422, "MS0249", format!("this daemon has no engine `{kind}`"))
                 .help("name another engine for the environment in mainstay.yaml")
         })
+    }
+
+    /// Whether calls to a stable address on any port can be led to replicas.
+    pub async fn leads_any_port(&self) -> bool {
+        // Asked again until it is: a missing program may be installed at any time.
+        if !self.leads_any_port.load(Ordering::Relaxed) {
+            self.leads_any_port.store(self.hub.balancer().is_able().await, Ordering::Relaxed);
+        }
+        self.leads_any_port.load(Ordering::Relaxed)
     }
 
     /// The sockets of the machine that containers hold which are taken over for this stack.
@@ -255,15 +267,17 @@ impl World {
     }
 
     /// Records what a drain cut.
-    pub fn drained(&self, id: &StackId, replica: &ReplicaId, report: &DrainReport) {
-        for row in &report.upstreams {
-            let (websockets, tcp, left) = (row.cut.websockets, row.cut.tcp, row.requests_left);
-            if websockets + tcp + left > 0 {
-                let text = format!(
-                    "cut after the grace period: {websockets} websockets, {tcp} tcp connections, {left} requests"
-                );
-                self.event(id, &replica.to_string(), "drain.cut", "mainstay", text);
-            }
+    pub fn drained(&self, id: &StackId, replica: &ReplicaId, drained: &Drained) {
+        let (mut websockets, mut tcp, mut left) = (0, drained.flows as u64, 0);
+        for row in &drained.report.upstreams {
+            websockets += row.cut.websockets;
+            tcp += row.cut.tcp;
+            left += row.requests_left;
+        }
+        if websockets + tcp + left > 0 {
+            let text =
+                format!("cut after the grace period: {websockets} websockets, {tcp} tcp connections, {left} requests");
+            self.event(id, &replica.to_string(), "drain.cut", "mainstay", text);
         }
     }
 }

@@ -41,7 +41,8 @@ impl Rig {
         let http = free_port();
         let ground = Ground { http: SocketAddr::from(([0, 0, 0, 0], http)), ipv6: false };
         let root = folder.path().to_owned();
-        let hub = Hub::new(ground, Box::new(move |_| Ok(root.clone())), launcher, "mainstay-test".into());
+        let balancer = Balancer::new("mainstay-test-balances".into(), SystemClock::shared(), launcher.tasks.clone());
+        let hub = Hub::new(ground, Box::new(move |_| Ok(root.clone())), launcher, "mainstay-test".into(), balancer);
         Self { hub, folder, http }
     }
 
