@@ -30,7 +30,7 @@ use model::{BundleId, ReplicaId, StackId};
 use plan::action::replica::Action;
 use plan::observed::{Known, Phase, Placed, Replica};
 use runtime::{Clock, Tasks};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,6 +83,8 @@ pub(crate) struct Inner {
     images: Mutex<Option<Arc<ImageStore>>>,
     /// How this Engine keeps output unless it is told otherwise: a setting that it reads when it starts.
     pub(crate) usual_driver: Mutex<Option<String>>,
+    /// The control groups of containers that are not where the Engine usually has them.
+    pub(crate) groups: Mutex<HashMap<String, String>>,
 }
 
 type Turns = BTreeMap<(StackId, ReplicaId), Arc<tokio::sync::Mutex<()>>>;
@@ -109,6 +111,7 @@ impl DockerEngine {
             places: tokio::sync::Mutex::default(),
             images: Mutex::default(),
             usual_driver: Mutex::default(),
+            groups: Mutex::default(),
         });
         watch::spawn(&inner);
         Self { inner }

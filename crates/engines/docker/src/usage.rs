@@ -13,10 +13,13 @@ use plan::observed::Known;
 use runtime::files::{self, FileError};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// So many are asked for at once.
 const WIDTH: usize = 16;
+/// The control groups of so many containers are kept in mind.
+const MOST_GROUPS: usize = 10_000;
 
 impl Inner {
     /// What each running replica of a stack uses now.
@@ -35,7 +38,11 @@ impl Inner {
 
     async fn usage_of(&self, docker: &Docker, container: &str) -> Known<Usage> {
         // The kernel is asked: the Engine answers at its own pace, once a second for all that it is asked of a container.
-        if let Some(usage) = of_container(container, Path::new("/sys/fs/cgroup")) {
+        let mount = Path::new("/sys/fs/cgroup");
+        if let Some(usage) = of_container(container, mount) {
+            return Known::Is(usage);
+        }
+        if let Some(usage) = self.group_of(docker, container).await.and_then(|group| of_group(&group, mount)) {
             return Known::Is(usage);
         }
         let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
@@ -47,11 +54,45 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// The control group of a container that has been put below another parent: asked for once.
+    async fn group_of(&self, docker: &Docker, container: &str) -> Option<String> {
+        let kept = || self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = kept().get(container) {
+            return Some(group.clone());
+        }
+        let pid = self.inspect(docker, container).await.ok()??.state?.pid.filter(|pid| *pid > 0)?;
+        let group = group_in(&files::read_text(Path::new(&format!("/proc/{pid}/cgroup"))).ok()?)?;
+        let mut kept = kept();
+        // Containers that are gone are not worth a search.
+        if kept.len() >= MOST_GROUPS {
+            kept.clear();
+        }
+        kept.insert(container.to_owned(), group.clone());
+        Some(group)
+    }
+}
+
+/// The control group that counts memory, of what the kernel tells of a process.
+fn group_in(text: &str) -> Option<String> {
+    let of = |wanted: &str| {
+        text.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            controllers.split(',').any(|name| name == wanted).then(|| path.trim_start_matches('/').to_owned())
+        })
+    };
+    of("memory").or_else(|| of(""))
+}
+
 /// What a container's control groups count, in version 1 or 2; none when they are not where the Engine usually has them.
 fn of_container(id: &str, mount: &Path) -> Option<Usage> {
     // As the Engine names them by itself, and as it has systemd name them.
     let names = [format!("docker/{id}"), format!("system.slice/docker-{id}.scope")];
-    names.iter().find_map(|name| of_version_2(&mount.join(name)).or_else(|_| of_version_1(name, mount)).ok())
+    names.iter().find_map(|name| of_group(name, mount))
+}
+
+fn of_group(name: &str, mount: &Path) -> Option<Usage> {
+    of_version_2(&mount.join(name)).or_else(|_| of_version_1(name, mount)).ok()
 }
 
 fn of_version_1(name: &str, mount: &Path) -> Result<Usage, FileError> {
@@ -114,6 +155,14 @@ mod tests {
         let usage = of_container("c1", folder.path()).expect("it is counted");
         assert_eq!(usage, Usage { cpu: Duration::from_secs(2), memory: 700, pids: 3 });
         assert_eq!(of_container("c2", folder.path()), None);
+    }
+
+    #[test]
+    fn the_group_of_a_process_is_the_one_that_counts_its_memory() {
+        let version_1 = "9:name=systemd:/other\n4:cpu,memory:/shop/c1\n0::/unified\n";
+        assert_eq!(group_in(version_1).as_deref(), Some("shop/c1"));
+        assert_eq!(group_in("0::/shop.slice/docker-c1.scope\n").as_deref(), Some("shop.slice/docker-c1.scope"));
+        assert_eq!(group_in("nonsense"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The way from one service to another: from inside a container, to the stable address of a service and to its only
-//! replica's own, in turn. `wrk` runs in the container's network.
+//! replica's own, in turn; once through the edge, which spreads requests, and once by packet rules, which spread
+//! connections. `wrk` runs in the container's network.
 
 use super::super::Bench;
 use super::super::row::{Goal, Row, median};
@@ -31,35 +32,72 @@ struct Figures {
 }
 
 pub fn measure(bench: &Bench) -> anyhow::Result<Vec<Row>> {
+    let server =
+        "image: nginx:1\n    expose: [\"8000\"]\n    volumes: [\"./server.conf:/etc/nginx/conf.d/default.conf:ro\"]";
     let compose = format!(
-        "services:\n  server:\n    image: nginx:1\n    expose: [\"8000\"]\n    volumes: [\"./server.conf:/etc/nginx/conf.d/default.conf:ro\"]\n\
+        "services:\n  requests:\n    {server}\n  connections:\n    {server}\n\
          \x20 client:\n    image: {IDLE_IMAGE}\n    command: [sleep, infinity]\n    stop_signal: SIGKILL\n"
     );
-    let files = [("compose.yaml", compose.as_str()), ("mainstay.yaml", "project: paths\n"), ("server.conf", SERVER)];
+    let policy = "project: paths\nservices: { connections: { balance: connections } }\n";
+    let files = [("compose.yaml", compose.as_str()), ("mainstay.yaml", policy), ("server.conf", SERVER)];
     let mut stage = Stage::of_files(bench.binary()?, "paths", Engine::Docker, &files)?;
     stage.run(&["up"])?;
-    let status = stage.status()?;
-    let server = status.service("server")?.instances.first().context("the server has no replica")?;
-    let direct = *server.addresses.values().next().context("the server has no address")?;
-    let client = stage.replicas()?.get("client.1").context("the client does not run")?.workload;
-    let stable = resolved(client, "server")?;
-    ensure!(stable != direct, "`server` resolves to its replica's own address");
-    let (mut share, mut added) = (Vec::new(), Vec::new());
-    let (mut fast, mut fast_direct) = (Vec::new(), Vec::new());
+    let ways = [Way::of(&mut stage, "requests")?, Way::of(&mut stage, "connections")?];
+    let mut figures = [Compared::default(), Compared::default()];
     for _ in 0..bench.rounds {
-        let [ours, theirs] = [wrk(client, stable, MANY)?, wrk(client, direct, MANY)?];
-        share.push(ours.per_second / theirs.per_second);
-        fast.push(ours.per_second);
-        fast_direct.push(theirs.per_second);
-        added.push(wrk(client, stable, ONE)?.p99 - wrk(client, direct, ONE)?.p99);
+        for (way, figures) in ways.iter().zip(&mut figures) {
+            let [ours, direct] = [way.stable, way.direct].map(|to| wrk(way.client, to, MANY));
+            let (ours, direct) = (ours?.per_second, direct?.per_second);
+            figures.ours.push(ours);
+            figures.direct.push(direct);
+            figures.share.push(ours / direct);
+            figures.added.push(wrk(way.client, way.stable, ONE)?.p99 - wrk(way.client, way.direct, ONE)?.p99);
+        }
     }
     stage.strike()?;
-    Ok(vec![
-        Row::new("docker: most requests a second between services", "1/s", median(&fast), Goal::High)
-            .beside("direct", median(&fast_direct)),
-        Row::new("docker: the same, against direct", "×", median(&share), Goal::AtLeast(0.9)),
-        Row::new("docker: added p99 between services, one kept connection", "ms", median(&added), Goal::AtMost(0.5)),
-    ])
+    let [requests, connections] = figures;
+    Ok(requests.rows("requests spread").into_iter().chain(connections.rows("connections spread")).collect())
+}
+
+/// Where a service's name leads, and where its only replica is.
+struct Way {
+    client: Process,
+    stable: IpAddr,
+    direct: IpAddr,
+}
+
+impl Way {
+    fn of(stage: &mut Stage, service: &str) -> anyhow::Result<Self> {
+        let status = stage.status()?;
+        let replica = status.service(service)?.instances.first().context("the server has no replica")?;
+        let direct = *replica.addresses.values().next().context("the server has no address")?;
+        let client = stage.replicas()?.get("client.1").context("the client does not run")?.workload;
+        let stable = resolved(client, service)?;
+        ensure!(stable != direct, "`{service}` resolves to its replica's own address");
+        Ok(Self { client, stable, direct })
+    }
+}
+
+/// Figures of each round.
+#[derive(Default)]
+struct Compared {
+    ours: Vec<f64>,
+    direct: Vec<f64>,
+    share: Vec<f64>,
+    /// In milliseconds.
+    added: Vec<f64>,
+}
+
+impl Compared {
+    fn rows(&self, how: &str) -> [Row; 3] {
+        let name = |what: &str| format!("docker: {what}, {how}");
+        [
+            Row::new(name("most requests a second between services"), "1/s", median(&self.ours), Goal::High)
+                .beside("direct", median(&self.direct)),
+            Row::new(name("the same, against direct"), "×", median(&self.share), Goal::AtLeast(0.9)),
+            Row::new(name("added p99 of one kept connection"), "ms", median(&self.added), Goal::AtMost(0.5)),
+        ]
+    }
 }
 
 /// What a name stands for inside a container.

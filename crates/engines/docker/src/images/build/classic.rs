@@ -15,8 +15,21 @@ use std::collections::BTreeMap;
 /// What a recipe that is no file of the context is called in it. Steps that copy the whole context see it.
 const EXTRA: &str = ".mainstay.Dockerfile";
 
+/// How often a build is begun anew that lost a layer to somebody who removed images.
+const AGAIN: u32 = 3;
+
 impl ImageStore {
     pub(super) async fn build_classically(&self, job: &Job<'_>, progress: &dyn Progress) -> Result<(), Error> {
+        let mut left = AGAIN;
+        loop {
+            match self.build_once(job, progress).await {
+                Err(Error::Build(failed)) if left > 0 && is_of_a_lost_layer(&failed.message) => left -= 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn build_once(&self, job: &Job<'_>, progress: &dyn Progress) -> Result<(), Error> {
         let doing = || format!("build `{}`", job.tag);
         let (body, recipe) = match &job.folder {
             Some(folder) => self.packed(job, folder).await?,
@@ -57,6 +70,12 @@ fn file_of(job: &Job<'_>) -> String {
         model::container::Recipe::File(path) => path.clone(),
         model::container::Recipe::Inline(_) => EXTRA.to_owned(),
     }
+}
+
+/// The layers of this builder's cache are images of no name: one that it has just chosen goes when somebody removes the
+/// last image that was built on it. The next attempt builds it.
+fn is_of_a_lost_layer(message: &str) -> bool {
+    ["unable to find image \"sha256:", "No such image: sha256:"].iter().any(|words| message.contains(words))
 }
 
 /// The Engine says no before the first step: mostly to the recipe itself.
@@ -102,4 +121,17 @@ fn query(job: &Job<'_>, recipe: &str) -> Vec<(&'static str, String)> {
     query.extend(build.extra_hosts.iter().map(|(name, address)| ("extrahosts", format!("{name}:{address}"))));
     query.extend(build.shm.map(|size| ("shmsize", size.0.to_string())));
     query
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_was_removed_is_told_from_an_image_that_was_never_there() {
+        assert!(is_of_a_lost_layer(r#"unable to find image "sha256:4589aa97c25069c4""#));
+        assert!(is_of_a_lost_layer("No such image: sha256:4589aa97c25069c4"));
+        assert!(!is_of_a_lost_layer("pull access denied for nothing, repository does not exist"));
+        assert!(!is_of_a_lost_layer("No such image: nothing:latest"));
+    }
 }
