@@ -48,8 +48,9 @@ fn whoever_asked_for_a_name_once_reaches_the_next_release_and_no_request_is_lost
         let yard = Yard::new();
         declare(&yard, "1", 2, network);
         yard.run(&["up"]).code(0);
-        // Before the first release nobody listens anywhere: there is nothing to wait for.
-        until("the first answer", || get(yard.published()).is_ok_and(|body| body == "version 1"));
+        // With the first release there is nobody to compare with: `up` has not waited for them to listen.
+        let answers = || get(yard.published()).is_ok_and(|body| body == "version 1");
+        until("answers of both replicas", || (0..4).all(|_| answers()));
         let load = Load::start(yard.published());
         load.at_least(50);
         for version in ["2", "3"] {
