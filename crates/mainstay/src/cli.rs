@@ -24,6 +24,7 @@ mod order;
 mod place;
 mod plan;
 mod releases;
+mod rollback;
 mod serve;
 mod status;
 mod up;
@@ -211,6 +212,7 @@ pub async fn run(command: Command, cx: &Context) -> Result<Exit, Failure> {
         Command::Health => health::run(cx).await,
         Command::Events(args) => events::run(&args, cx).await,
         Command::Releases(args) => releases::run(&args, cx).await,
+        Command::Rollback(args) => rollback::run(&args, cx).await,
         Command::Explain(args) => explain::run(&args, cx).await,
         Command::Service(args) => service::run(&args, cx).await,
         Command::Host(args) => host::run(&args, cx).await,

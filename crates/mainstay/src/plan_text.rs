@@ -5,14 +5,15 @@
 use crate::progress::words;
 use crate::ui::paint::{Paint, Tone, tame};
 use crate::ui::table::Table;
-use server::api::plan::{PlanView, StepView};
+use server::api::plan::{PlanView, ServiceChange, StepView};
 use server::api::release::Explanation;
+use std::collections::BTreeMap;
 
 /// A plan: what changes per service and why, then the steps.
 pub fn plan(view: &PlanView, detailed: bool, paint: Paint) -> Vec<String> {
     let mut lines = Vec::new();
     if !view.services.is_empty() {
-        lines.extend(services(view, detailed, paint));
+        lines.extend(services(&view.services, detailed, paint));
     }
     if !view.steps.is_empty() {
         lines.push(String::new());
@@ -50,11 +51,12 @@ pub fn in_short(view: &PlanView) -> String {
     }
 }
 
-fn services(view: &PlanView, detailed: bool, paint: Paint) -> Vec<String> {
+/// What changes per service and how.
+pub fn services(changes: &BTreeMap<String, ServiceChange>, detailed: bool, paint: Paint) -> Vec<String> {
     let mut lines = vec![paint.tone(Tone::Strong, "Services")];
     let mut table = Table::new(["", "", "", ""]);
     let mut same = Vec::new();
-    for (name, change) in &view.services {
+    for (name, change) in changes {
         if change.kind == "unchanged" && !detailed {
             same.push(name.as_str());
             continue;

@@ -4,14 +4,16 @@ use crate::api::ApiError;
 use crate::api::bundle::NewBundle;
 use crate::api::event::Event;
 use crate::api::plan::{PlanRequest, PlanView};
-use crate::api::release::{Accepted, ReleaseRequest, ReleaseView};
+use crate::api::release::{Accepted, ReleaseChanges, ReleaseRequest, ReleaseView};
 use crate::api::status::{EngineView, Version};
 use crate::logs::Source;
 use crate::settings::Settings;
 use crate::stack::actor::Actor;
 use crate::stack::course::Course;
+use crate::stack::durable::no_release;
 use crate::stack::world::World;
-use crate::stack::{Handle, refuser};
+use crate::stack::{Handle, history, refuser};
+use crate::view;
 use async_trait::async_trait;
 use axum::body::Body;
 use edge::control::Stats;
@@ -19,7 +21,7 @@ use engine::{Engine, Unusable};
 use futures_util::stream::{self, Stream};
 use jiff::Timestamp;
 use model::policy::EngineKind;
-use model::{BundleId, ReplicaId, StackId};
+use model::{BundleId, ReleaseNumber, ReplicaId, StackId};
 use runtime::{Clock, OnError, Tasks};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -175,6 +177,41 @@ impl Daemon {
     /// The releases of a stack, newest first.
     pub async fn releases(&self, id: &StackId) -> Result<Vec<ReleaseView>, ApiError> {
         self.world.releases(id).await
+    }
+
+    /// One of its releases.
+    pub async fn release_of(&self, id: &StackId, number: ReleaseNumber) -> Result<ReleaseView, ApiError> {
+        let mut all = self.world.releases(id).await?.into_iter();
+        all.find(|release| release.number == number.0).ok_or_else(|| no_release(id, number))
+    }
+
+    /// What differs between two releases; the one before when no other is named.
+    pub async fn changes(
+        &self,
+        id: &StackId,
+        since: Option<ReleaseNumber>,
+        number: ReleaseNumber,
+    ) -> Result<ReleaseChanges, ApiError> {
+        let since = since.unwrap_or(ReleaseNumber(number.0.saturating_sub(1)));
+        let [from, to] = [self.release_of(id, since).await?, self.release_of(id, number).await?];
+        let [before, after] =
+            [history::settled(&self.world, id, &from).await?, history::settled(&self.world, id, &to).await?];
+        let services = view::plan::changes(Some(&before), &after);
+        Ok(ReleaseChanges { from: from.number, to: to.number, services })
+    }
+
+    /// Has what a release runs from stay, however many come after it, or not.
+    pub async fn keep(
+        &self,
+        id: &StackId,
+        number: ReleaseNumber,
+        kept: bool,
+        actor: &str,
+    ) -> Result<ReleaseView, ApiError> {
+        self.world.keep(id, number, kept).await?;
+        let text = if kept { "is kept however many come after it" } else { "goes when ten have come after it" };
+        self.world.event(id, &format!("release {number}"), "release.kept", actor, text.to_owned());
+        self.release_of(id, number).await
     }
 
     /// The volumes of a stack that exist.

@@ -16,7 +16,7 @@ const EVENTS: (Duration, u64) = (Duration::from_secs(90 * 24 * 3600), 100_000);
 /// Runs are kept in the journal so long, at most so many of a stack.
 const RUNS: (Duration, u64) = (Duration::from_secs(30 * 24 * 3600), 500);
 
-/// The bundles of so many releases of a stack are kept, beside those that are wanted, gone back to or run.
+/// The bundles of so many releases of a stack are kept, beside those that are wanted, gone back to, run or kept by order.
 const RELEASES: u32 = 10;
 
 /// Keeps house as long as the daemon lives.
@@ -85,7 +85,8 @@ async fn recent(daemon: &Daemon) -> Result<BTreeSet<BundleId>, String> {
     let read = daemon.world().store.run("read releases", |tx| {
         let mut bundles = BTreeSet::new();
         for stack in tx.stacks()? {
-            bundles.extend(tx.releases(&stack.id, RELEASES)?.into_iter().map(|release| release.new.bundle));
+            let (newest, kept) = (tx.releases(&stack.id, RELEASES)?, tx.kept_releases(&stack.id)?);
+            bundles.extend(newest.into_iter().chain(kept).map(|release| release.new.bundle));
         }
         Ok(bundles)
     });

@@ -20,11 +20,12 @@ static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
     Migrations::new(vec![
         M::up(include_str!("../migrations/0001-begin.sql")),
         M::up(include_str!("../migrations/0002-completions.sql")),
+        M::up(include_str!("../migrations/0003-releases-again.sql")),
     ])
 });
 
 /// The schema this version writes.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 /// An open state folder.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use mainstay_store::{NewRelease, StackChange, Tx};
 use plan::run::{NewRun, StepOutcome};
 use plan::{Generation, StepId};
 use scene::{at, make, stack, store};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,8 @@ fn fill(tx: &Tx<'_>) -> Result<(), mainstay_store::StoreError> {
         message: Some("first".into()),
         config_hash: "h".into(),
         created_at: at(2),
+        images: BTreeMap::new(),
+        again: None,
     };
     let number = tx.add_release(&shop, &release)?;
     let mut desire = state.desire;

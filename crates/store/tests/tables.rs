@@ -88,6 +88,8 @@ async fn releases_are_numbered_per_stack() {
         message: Some("fix".into()),
         config_hash: "h".into(),
         created_at: at(5),
+        images: [("api".into(), "sha256:1".into())].into(),
+        again: None,
     };
     let again = new.clone();
     let numbers = store.run("release", move |tx| {

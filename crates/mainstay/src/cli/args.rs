@@ -132,8 +132,10 @@ pub enum Command {
     Health,
     /// Show what happened
     Events(Events),
-    /// Show the releases
+    /// Show the releases, compare them, keep what they run from
     Releases(Releases),
+    /// Run an earlier release again, without a build
+    Rollback(Rollback),
     /// Explain a code (MS0107), or why a release failed (release 4)
     Explain(Explain),
     /// Run the daemon in the foreground
@@ -378,6 +380,41 @@ pub enum ReleasesWhat {
         /// Its number
         number: u64,
     },
+    /// Show what differs between two releases
+    Diff {
+        /// The earlier one
+        from: u64,
+        /// The later one [default: the one after it]
+        to: Option<u64>,
+    },
+    /// Have what a release runs from stay, however many come after it
+    Keep {
+        /// Its number
+        number: u64,
+        /// Let it go with its age again
+        #[arg(long)]
+        not: bool,
+    },
+}
+
+/// `rollback`
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The release to run again [default: the last good one before]
+    #[arg(value_name = "RELEASE")]
+    pub release: Option<u64>,
+    /// Why, for the record [default: back to release N]
+    #[arg(short, long, value_name = "TEXT")]
+    pub message: Option<String>,
+    /// Only show what would be done (exit code 3: changes pending)
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take the place of a release that is under way
+    #[arg(long)]
+    pub replace: bool,
+    /// Do not wait for the end
+    #[arg(short, long)]
+    pub detach: bool,
 }
 
 /// `explain`

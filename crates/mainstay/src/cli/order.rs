@@ -122,6 +122,7 @@ fn conclude(cx: &Context, stack: &StackId, accepted: &Accepted, ending: &Ending,
                 _ if nothing => "was as it shall be",
                 "restart" => "is restarted",
                 "scale" => "is scaled",
+                "rollback" => "is back",
                 _ => "is up",
             };
             ui.note(format!("{} {stack} {text}  {}", paint.tone(Tone::Good, "✔"), paint.tone(Tone::Dim, &took)));

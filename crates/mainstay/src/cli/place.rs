@@ -45,6 +45,7 @@ pub fn matters_to(command: &Command) -> bool {
         | Command::Health
         | Command::Events(_)
         | Command::Releases(_)
+        | Command::Rollback(_)
         | Command::Version => true,
         Command::Explain(explain) => explain.what.len() > 1,
         Command::Init(_)

@@ -10,12 +10,14 @@ use crate::progress::words;
 use crate::ui::paint::{Tone, tame};
 use crate::ui::table::Table;
 use jiff::Timestamp;
-use server::api::release::ReleaseView;
+use server::api::release::{KeepRequest, ReleaseChanges, ReleaseView};
 
 pub async fn run(args: &Releases, cx: &Context) -> Result<Exit, Failure> {
     match &args.what {
         None | Some(ReleasesWhat::List) => list(cx).await,
         Some(ReleasesWhat::Show { number }) => show(cx, *number).await,
+        Some(ReleasesWhat::Diff { from, to }) => diff(cx, *from, to.unwrap_or(from.saturating_add(1))).await,
+        Some(ReleasesWhat::Keep { number, not }) => keep(cx, *number, !not).await,
     }
 }
 
@@ -27,7 +29,7 @@ async fn list(cx: &Context) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let (paint, now) = (cx.ui.out, Timestamp::now());
-    let mut table = Table::new(["", "RELEASE", "STATE", "AGO", "BY", "WHY"]);
+    let mut table = Table::new(["", "RELEASE", "STATE", "AGO", "BY", "", "WHY"]);
     for release in &releases {
         let ago = release.created.parse().map_or_else(|_| release.created.clone(), |at| words::age(at, now));
         table.row([
@@ -36,6 +38,7 @@ async fn list(cx: &Context) -> Result<Exit, Failure> {
             paint.tone(tone_of(&release.state), &release.state),
             ago,
             release.actor.clone(),
+            if release.kept { "kept".to_owned() } else { String::new() },
             tame(release.message.as_deref().unwrap_or_default(), false),
         ]);
     }
@@ -43,6 +46,42 @@ async fn list(cx: &Context) -> Result<Exit, Failure> {
     match releases.first() {
         None => cx.ui.next("nothing was released so far; `mainstay up` does"),
         Some(newest) => cx.ui.next(format!("`mainstay releases show {}` tells more about one", newest.number)),
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows what differs between two releases.
+async fn diff(cx: &Context, from: u64, to: u64) -> Result<Exit, Failure> {
+    let stack = cx.stack()?;
+    let path = of_stack(&stack, &format!("/releases/{to}/changes?since={from}"));
+    let changes: ReleaseChanges = cx.client().get(&path).await?;
+    if cx.ui.json {
+        cx.ui.json(&changes);
+        return Ok(Exit::Done);
+    }
+    cx.ui.note(format!("{}  release {from} → {to}", cx.ui.err.tone(Tone::Strong, &stack.to_string())));
+    if changes.services.values().all(|change| change.kind == "unchanged") {
+        cx.ui.data("nothing differs");
+    } else {
+        plan_text::services(&changes.services, false, cx.ui.out).iter().for_each(|line| cx.ui.data(line));
+    }
+    cx.ui.next(format!("`mainstay rollback {from}` runs release {from} again"));
+    Ok(Exit::Done)
+}
+
+/// Has what a release runs from stay, or not.
+async fn keep(cx: &Context, number: u64, kept: bool) -> Result<Exit, Failure> {
+    let stack = cx.stack()?;
+    let path = of_stack(&stack, &format!("/releases/{number}/keep"));
+    let release: ReleaseView = cx.client().post(&path, &KeepRequest { kept }).await?;
+    if cx.ui.json {
+        cx.ui.json(&release);
+        return Ok(Exit::Done);
+    }
+    let text = if kept { "is kept, however many come after it" } else { "goes once ten have come after it" };
+    cx.ui.note(format!("{} release {number} {text}", cx.ui.err.tone(Tone::Good, "✔")));
+    if kept && !release.images.is_empty() {
+        cx.ui.note("  its images are the Docker Engine's: `docker image prune --all` removes them all the same");
     }
     Ok(Exit::Done)
 }
@@ -70,6 +109,11 @@ pub async fn show(cx: &Context, number: u64) -> Result<Exit, Failure> {
     fact("began", &release.created);
     fact("ended", release.finished.as_deref().unwrap_or_default());
     fact("bundle", &release.bundle);
+    fact("ran again", &release.again.map(|number| format!("release {number}")).unwrap_or_default());
+    fact("kept", if release.kept { "however many come after it" } else { "" });
+    for (service, image) in &release.images {
+        fact(&format!("image of {service}"), image);
+    }
     table.lines(paint).iter().for_each(|line| cx.ui.data(line));
     if let Some(explanation) = &release.explanation {
         cx.ui.data(format!("{} {}", paint.tone(Tone::Bad, "✘"), tame(&explanation.summary, false)));

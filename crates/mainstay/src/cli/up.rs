@@ -31,7 +31,8 @@ pub async fn run(args: &Up, cx: &Context) -> Result<Exit, Failure> {
         view.notes.iter().for_each(|note| cx.ui.note(format!("  {}: {}", note.subject, note.text)));
     }
     let message = args.message.clone();
-    let request = ReleaseRequest { bundle, images, message, expect_plan: None, replace: args.replace, adopt };
+    let request =
+        ReleaseRequest { bundle, images, message, expect_plan: None, replace: args.replace, adopt, again: None };
     let outcome = release(args, cx, &declaration.stack, &request).await;
     outcome.map_err(|failure| with_places(failure, &|service| declaration.place_of(service)))
 }
@@ -107,6 +108,7 @@ async fn carry_out(args: &Up, cx: &Context, plan: &PlanFile) -> Result<Exit, Fai
         expect_plan: Some(plan.digest.clone()),
         replace: args.replace,
         adopt: plan.adopt.clone(),
+        again: None,
     };
     release(args, cx, &stack, &request).await
 }

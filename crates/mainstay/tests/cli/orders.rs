@@ -5,6 +5,7 @@ use crate::harness::{Project, until};
 use expect_test::expect;
 use server::api::ApiError;
 use server::api::release::{Explanation, ReleaseView, RunEvent};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 fn whole_run() -> Vec<RunEvent> {
@@ -141,6 +142,9 @@ fn release(explanation: Option<Explanation>) -> ReleaseView {
         finished: Some("2026-01-01T00:01:02Z".into()),
         state: if explanation.is_some() { "failed" } else { "done" }.into(),
         current: true,
+        images: BTreeMap::new(),
+        again: None,
+        kept: false,
         explanation,
     }
 }

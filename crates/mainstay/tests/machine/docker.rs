@@ -103,6 +103,47 @@ fn a_kept_plan_is_carried_out_once_and_with_the_images_it_was_made_with() {
 }
 
 #[test]
+fn an_earlier_release_runs_again_without_a_build_and_drops_no_request() {
+    let yard = Yard::up(&Site::version("1"));
+    yard.declare(&Site { recipe: "ENV MORE=1", ..Site::version("2") });
+    yard.run(&["up"]).code(0);
+    let differs = yard.json(&["releases", "diff", "1"]);
+    assert_eq!(differs["services"]["web"]["kind"], "changed", "{differs}");
+    // Whatever becomes of the files: a release has its own.
+    std::fs::remove_file(yard.project().join("Dockerfile")).unwrap();
+    let load = Load::start(yard.http());
+    load.at_least(50);
+    yard.run(&["rollback", "--dry-run"]).code(3).says("mainstay rollback 1");
+    yard.run(&["rollback"]).code(0).says("what release 1 ran");
+    assert_eq!(yard.get().unwrap(), "version 1");
+    yard.run(&["rollback", "2", "-m", "the first one was worse"]).code(0);
+    load.at_least(50);
+    load.end().without_failure();
+    assert_eq!(yard.get().unwrap(), "version 2");
+    let releases = yard.json(&["releases"]);
+    assert_eq!(
+        (&releases[1]["again"], &releases[1]["message"]),
+        (&1.into(), &"back to release 1".into()),
+        "{releases}"
+    );
+    assert_eq!((&releases[0]["again"], &releases[0]["images"]), (&2.into(), &releases[2]["images"]), "{releases}");
+    yard.run(&["releases", "diff", "2", "4"]).code(0).says("nothing differs");
+    yard.run(&["rollback", "9"]).code(2).says("there is no release 9");
+    yard.run(&["plan"]).code(2);
+}
+
+#[test]
+fn a_release_whose_image_was_removed_is_not_gone_back_to_and_the_running_one_stays() {
+    let yard = Yard::up(&Site { replicas: 1, ..Site::version("1") });
+    let images = yard.images();
+    yard.declare(&Site { replicas: 1, recipe: "ENV MORE=1", ..Site::version("2") });
+    yard.run(&["up"]).code(0);
+    docker(&["image", "rm", "--force", &images[0]]);
+    yard.run(&["rollback"]).code(2).says("MS0247").says("has been removed since");
+    assert_eq!(yard.get().unwrap(), "version 2");
+}
+
+#[test]
 fn a_second_release_at_the_same_time_is_refused_with_the_first_ones_name() {
     let yard = Yard::new();
     yard.declare(&Site::version("1").slow("2"));

@@ -1,7 +1,9 @@
 //! From nothing to up to nothing.
 
-use crate::hut::{Hut, Web, get};
+use crate::hut::{Hut, Web, get, until};
+use crate::load::Load;
 use crate::processes;
+use std::process::Command;
 
 #[test]
 fn a_project_goes_up_serves_and_goes_down_without_a_trace() {
@@ -78,4 +80,37 @@ fn a_program_that_was_taken_away_meanwhile_still_starts_the_daemon() {
     let program = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
     Hut::ended(hut.command_of(program.as_ref(), &["up"]).spawn().unwrap(), &["up"]).code(0);
     assert_eq!(hut.get().unwrap(), "version 1");
+}
+
+#[test]
+fn an_earlier_release_of_processes_runs_again_from_its_own_files_as_long_as_it_is_kept() {
+    let hut = Hut::new();
+    hut.declare(&Web::version("1"));
+    hut.run(&["up"]).code(0);
+    hut.run(&["releases", "keep", "1"]).code(0);
+    for version in 2..=13 {
+        if version == 13 {
+            // What was used of late stays, whatever it is.
+            let aged = "find \"$0\" -type f -exec touch --date '3 days ago' {} +";
+            let aged = Command::new("sh").args(["-c", aged]).arg(hut.state().join("bundles")).status().unwrap();
+            assert!(aged.success());
+        }
+        hut.declare(&Web::version(&version.to_string()));
+        hut.run(&["up"]).code(0);
+    }
+    std::fs::remove_file(hut.project().join("server.pl")).unwrap();
+    hut.run(&["releases", "diff", "1", "13"]).code(0).says("web").says("command");
+    // Ten have come after the second one.
+    until("the files of release 2 to go", || hut.run(&["releases", "diff", "2", "13"]).code == 2);
+    hut.run(&["releases", "diff", "2", "13"]).code(2).says("MS0256");
+    let rollback = hut.run(&["rollback", "2"]);
+    assert!(rollback.code != 0 && rollback.err.contains("MS0"), "{rollback:?}");
+    assert_eq!(hut.get().unwrap(), "version 13");
+    let load = Load::start(hut.http());
+    hut.run(&["rollback", "1"]).code(0);
+    load.at_least(20);
+    load.end().without_failure();
+    assert_eq!(hut.get().unwrap(), "version 1");
+    let releases = hut.json(&["releases"]);
+    assert_eq!((&releases[0]["again"], &releases[13]["kept"]), (&1.into(), &true.into()), "{releases}");
 }

@@ -25,6 +25,27 @@ pub struct ReleaseRequest {
     /// The project of another tool whose containers and volumes are taken over (`up --adopt`).
     #[serde(default)]
     pub adopt: Option<String>,
+    /// The release that is run again (`rollback`): bundle and images are its own.
+    #[serde(default)]
+    pub again: Option<u64>,
+}
+
+/// `POST …/releases/{number}/keep`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub struct KeepRequest {
+    /// Whether what the release runs from stays, however many come after it.
+    pub kept: bool,
+}
+
+/// What differs between two releases.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReleaseChanges {
+    /// The earlier one.
+    pub from: u64,
+    /// The later one.
+    pub to: u64,
+    /// What changes per service, in words; values never.
+    pub services: BTreeMap<String, super::plan::ServiceChange>,
 }
 
 /// `POST …/down`.
@@ -172,6 +193,15 @@ pub struct ReleaseView {
     pub state: String,
     /// Whether it is the one that is wanted now.
     pub current: bool,
+    /// The image of each service; empty where images are only names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
+    /// The release that it runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<u64>,
+    /// What it runs from stays, however many come after it.
+    #[serde(default)]
+    pub kept: bool,
     /// Why it failed.
     #[serde(default)]
     pub explanation: Option<Explanation>,

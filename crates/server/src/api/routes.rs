@@ -136,6 +136,21 @@ pub const ROUTES: &[Route] = &[
         "One release.",
         (JSON, Some(of::<release::ReleaseView>)),
     ),
+    with_query(
+        get(
+            "/v1/stacks/{project}/{environment}/releases/{number}/changes",
+            "What differs between a release and another one.",
+            (JSON, Some(of::<release::ReleaseChanges>)),
+        ),
+        &[("since", "the other release; without it, the one before")],
+    ),
+    post(
+        "/v1/stacks/{project}/{environment}/releases/{number}/keep",
+        "Has what a release runs from stay, however many come after it, or not.",
+        of::<release::KeepRequest>,
+        of::<release::ReleaseView>,
+        200,
+    ),
     post(
         "/v1/stacks/{project}/{environment}/down",
         "Takes the stack down.",

@@ -4,7 +4,7 @@ use crate::api::ApiError;
 use crate::api::bundle::{Digests, NewBundle};
 use crate::api::images::ImagesRequest;
 use crate::api::plan::PlanRequest;
-use crate::api::release::{DownRequest, ReleaseRequest, RestartRequest, ScaleRequest};
+use crate::api::release::{DownRequest, KeepRequest, ReleaseRequest, RestartRequest, ScaleRequest};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -30,6 +30,7 @@ impl Taken for ReleaseRequest {}
 impl Taken for DownRequest {}
 impl Taken for RestartRequest {}
 impl Taken for ScaleRequest {}
+impl Taken for KeepRequest {}
 
 /// The client asks for 10,000 at once, of 67 bytes each.
 impl Taken for Digests {

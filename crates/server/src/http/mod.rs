@@ -37,6 +37,8 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/plan", post(stacks::plan))
         .route("/releases", post(stacks::release).get(stacks::releases))
         .route("/releases/{number}", get(stacks::release_of))
+        .route("/releases/{number}/changes", get(stacks::changes))
+        .route("/releases/{number}/keep", post(stacks::keep))
         .route("/down", post(stacks::down))
         .route("/restart", post(stacks::restart))
         .route("/scale", post(stacks::scale))

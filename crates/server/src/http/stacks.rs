@@ -1,10 +1,12 @@
 //! Operations on stacks.
 
-use super::extract::{Json, Path};
+use super::extract::{Json, Path, Query};
 use super::{Peer, State};
 use crate::api::ApiError;
 use crate::api::plan::{PlanRequest, PlanView};
-use crate::api::release::{Accepted, DownRequest, ReleaseRequest, ReleaseView, RestartRequest, ScaleRequest};
+use crate::api::release::{
+    Accepted, DownRequest, KeepRequest, ReleaseChanges, ReleaseRequest, ReleaseView, RestartRequest, ScaleRequest,
+};
 use crate::api::status::{HealthDocument, StackStatus, StackSummary};
 use crate::stack::Handle;
 use crate::view;
@@ -88,11 +90,33 @@ pub async fn release_of(
     Path((project, environment, number)): Path<(String, String, u64)>,
 ) -> Answer<ReleaseView> {
     let handle = handle(&state, &(project, environment))?;
-    let number = ReleaseNumber(number);
-    let mut all = state.releases(handle.id()).await?;
-    let at = all.iter().position(|release| release.number == number.0);
-    let missing = || ApiError::new(404, "MS0203", format!("`{}` has no release {number}", handle.id()));
-    at.map(|at| Json(all.swap_remove(at))).ok_or_else(missing)
+    Ok(Json(state.release_of(handle.id(), ReleaseNumber(number)).await?))
+}
+
+/// Which release another is compared with.
+#[derive(Debug, serde::Deserialize)]
+pub struct Since {
+    since: Option<u64>,
+}
+
+pub async fn changes(
+    state: State,
+    Path((project, environment, number)): Path<(String, String, u64)>,
+    Query(Since { since }): Query<Since>,
+) -> Answer<ReleaseChanges> {
+    let handle = handle(&state, &(project, environment))?;
+    let since = since.map(ReleaseNumber);
+    Ok(Json(state.changes(handle.id(), since, ReleaseNumber(number)).await?))
+}
+
+pub async fn keep(
+    state: State,
+    Path((project, environment, number)): Path<(String, String, u64)>,
+    Extension(peer): Extension<Peer>,
+    Json(request): Json<KeepRequest>,
+) -> Answer<ReleaseView> {
+    let handle = handle(&state, &(project, environment))?;
+    Ok(Json(state.keep(handle.id(), ReleaseNumber(number), request.kept, &peer.name).await?))
 }
 
 pub async fn volumes(state: State, Path(id): Id) -> Answer<Vec<String>> {

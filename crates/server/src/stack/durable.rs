@@ -74,6 +74,11 @@ const MOST_LATEST: u32 = 10_000;
 /// So many events are read at once.
 const PAGE: u32 = 256;
 
+/// There is none of this number.
+pub fn no_release(id: &StackId, number: ReleaseNumber) -> ApiError {
+    ApiError::new(404, "MS0203", format!("`{id}` has no release {number}")).help("see `mainstay releases`")
+}
+
 fn refused(error: &StoreError) -> ApiError {
     let failed = ApiError::new(500, "MS0225", crate::chain(error));
     match error.cure() {
@@ -194,9 +199,22 @@ impl World {
             finished: release.finished_at.map(|at| at.to_string()),
             state: release.state.to_string(),
             current: current == Some(release.number),
+            images: release.new.images,
+            again: release.new.again.map(|number| number.0),
+            kept: release.kept,
             explanation: release.outcome.and_then(|text| serde_json::from_str(&text).ok()),
         };
         Ok(releases.into_iter().map(view).collect())
+    }
+
+    /// Has what a release runs from stay, however many come after it, or not.
+    pub async fn keep(&self, id: &StackId, number: ReleaseNumber, kept: bool) -> Result<(), ApiError> {
+        let stack = id.clone();
+        let keep = self.store.run("keep a release", move |tx| tx.keep_release(&stack, number, kept));
+        keep.await.map_err(|error| match error {
+            StoreError::NoSuchRelease { .. } => no_release(id, number),
+            error => refused(&error),
+        })
     }
 
     /// Writes an event of a stack down. It is on its way when this returns; the log keeps the order.

@@ -205,6 +205,8 @@ impl Actor {
             actor: actor.clone(),
             message: request.message.clone(),
             created_at: self.world.clock.now(),
+            images: request.images,
+            again: request.again.map(ReleaseNumber),
         };
         let why = request.message.map(|message| format!(": {message}")).unwrap_or_default();
         let ordered = Ordered {

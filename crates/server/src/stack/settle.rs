@@ -27,15 +27,7 @@ pub async fn settle(
     }
     let in_use = in_use(world, id, given.allocation).await?;
     let allocation = plan::allocate(&project, given.allocation, &in_use).map_err(|error| refused(&error))?;
-    let manifest = world.lay_out(&running.bundle).await?;
-    let terms = plan::Terms {
-        release: running.release,
-        bundle: running.bundle.clone(),
-        uid_base: given.uid_base,
-        key: world.hash_key(),
-    };
-    let mut stack = plan::settle_stack(&project, &allocation, &terms, &|path| manifest.digest_of(path))
-        .map_err(|error| refused(&error))?;
+    let mut stack = laid_out(world, &project, running, &allocation, given.uid_base).await?;
     // Programs are told where to listen; what an image listens on, nobody need have written down.
     let is_image = world.engine_for(&project)?.images().is_some();
     stack.any_port = is_image && world.leads_any_port().await;
@@ -45,6 +37,21 @@ pub async fn settle(
         stack.services.values_mut().filter(is_unknown).for_each(|target| target.addresses.clear());
     }
     Ok((Arc::new(stack), allocation))
+}
+
+/// The stack of a project with these addresses.
+pub async fn laid_out(
+    world: &World,
+    project: &Project,
+    running: &Running,
+    allocation: &Allocation,
+    uid_base: u32,
+) -> Result<Stack, ApiError> {
+    let manifest = world.lay_out(&running.bundle).await?;
+    let terms =
+        plan::Terms { release: running.release, bundle: running.bundle.clone(), uid_base, key: world.hash_key() };
+    let content = |path: &str| manifest.digest_of(path);
+    plan::settle_stack(project, allocation, &terms, &content).map_err(|error| refused(&error))
 }
 
 /// What a bundle declares.

@@ -4,6 +4,7 @@ use super::{Columns, Tx, nanos, signed};
 use crate::error::StoreError;
 use jiff::Timestamp;
 use model::{BundleId, ReleaseNumber, StackId};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,6 +21,8 @@ pub struct Release {
     pub finished_at: Option<Timestamp>,
     /// How it ended, as text whose form is the writer's; holds no secrets.
     pub outcome: Option<String>,
+    /// What it runs from stays, however many came after it.
+    pub kept: bool,
 }
 
 /// A release about to be recorded.
@@ -35,6 +38,10 @@ pub struct NewRelease {
     pub config_hash: String,
     /// When.
     pub created_at: Timestamp,
+    /// The image of each service, by the engine's own name for it; empty where images are only names.
+    pub images: BTreeMap<String, String>,
+    /// The release that this one runs again.
+    pub again: Option<ReleaseNumber>,
 }
 
 /// Where a release is.
@@ -94,11 +101,13 @@ impl Tx<'_> {
     /// Records a release under the next number.
     pub fn add_release(&self, stack: &StackId, new: &NewRelease) -> Result<ReleaseNumber, StoreError> {
         let row = self.stack_row(stack)?;
-        let sql = "INSERT INTO releases (stack, number, bundle, actor, message, config_hash, created_at, state)
-                   SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6, 'planned' FROM releases WHERE stack = ?1
-                   RETURNING number";
-        let NewRelease { bundle, actor, message, config_hash, created_at } = new;
-        let params = (row, bundle.as_str(), actor, message, config_hash, nanos(*created_at));
+        let sql = "INSERT INTO releases (stack, number, bundle, actor, message, config_hash, created_at, images, again, state)
+                   SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'planned' FROM releases
+                   WHERE stack = ?1 RETURNING number";
+        let NewRelease { bundle, actor, message, config_hash, created_at, images, again } = new;
+        let images = serde_json::to_string(images).expect("a map of texts");
+        let again = again.map(|number| signed(number.0));
+        let params = (row, bundle.as_str(), actor, message, config_hash, nanos(*created_at), images, again);
         let number: i64 = self.value(sql, params)?.expect("an insert that succeeds returns its row");
         Ok(ReleaseNumber(number.unsigned_abs()))
     }
@@ -113,6 +122,22 @@ impl Tx<'_> {
     pub fn releases(&self, stack: &StackId, most: u32) -> Result<Vec<Release>, StoreError> {
         let row = self.stack_row(stack)?;
         self.query("SELECT * FROM releases WHERE stack = ?1 ORDER BY number DESC LIMIT ?2", (row, most), read)
+    }
+
+    /// The releases of which what they run from stays.
+    pub fn kept_releases(&self, stack: &StackId) -> Result<Vec<Release>, StoreError> {
+        let row = self.stack_row(stack)?;
+        self.query("SELECT * FROM releases WHERE stack = ?1 AND kept ORDER BY number DESC", (row,), read)
+    }
+
+    /// Has what a release runs from stay, or not.
+    pub fn keep_release(&self, stack: &StackId, number: ReleaseNumber, kept: bool) -> Result<(), StoreError> {
+        let row = self.stack_row(stack)?;
+        let sql = "UPDATE releases SET kept = ?3 WHERE stack = ?1 AND number = ?2";
+        match self.execute(sql, (row, signed(number.0), kept))? {
+            0 => Err(StoreError::NoSuchRelease { stack: stack.clone(), number }),
+            _ => Ok(()),
+        }
     }
 
     /// Moves a release on. A state that is final needs the time it ended.
@@ -143,9 +168,20 @@ fn read(row: &Columns<'_>) -> Result<Release, StoreError> {
             message: row.get("message")?,
             config_hash: row.get("config_hash")?,
             created_at: row.time("created_at")?,
+            images: images(&row.get::<String>("images")?)?,
+            again: row.get::<Option<i64>>("again")?.map(|number| ReleaseNumber(number.unsigned_abs())),
         },
         state: row.parse("state")?,
         finished_at: row.maybe_time("finished_at")?,
         outcome: row.get("outcome")?,
+        kept: row.get("kept")?,
+    })
+}
+
+fn images(text: &str) -> Result<BTreeMap<String, String>, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Stored {
+        what: "images of a release",
+        value: text.to_owned(),
+        why: error.to_string(),
     })
 }

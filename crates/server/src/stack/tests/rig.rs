@@ -185,6 +185,7 @@ impl Life {
             expect_plan: None,
             replace: false,
             adopt: None,
+            again: None,
         };
         self.daemon.release(&self.id, request, "ann".into()).await
     }
@@ -206,6 +207,7 @@ impl Life {
             expect_plan: None,
             replace: true,
             adopt: None,
+            again: None,
         };
         let id = format!("{project}@production").parse().unwrap();
         self.daemon.release(&id, request, "ann".into()).await
