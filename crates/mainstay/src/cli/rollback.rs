@@ -56,14 +56,14 @@ fn show(cx: &Context, view: &PlanView, number: u64) -> Exit {
 }
 
 /// The release to go back to: the one named, else the newest that was good before what is wanted now, and is
-/// something else.
+/// something else. Who goes back twice goes further back, and not to what was left the first time.
 fn choose(releases: &[ReleaseView], named: Option<u64>) -> Result<&ReleaseView, Failure> {
     let current = releases.iter().find(|release| release.current);
     let is_same = |release: &&ReleaseView| {
         current.is_some_and(|current| release.bundle == current.bundle && release.images == current.images)
     };
     let Some(number) = named else {
-        let limit = current.map_or(u64::MAX, |current| current.number);
+        let limit = current.map_or(u64::MAX, |current| current.again.unwrap_or(current.number));
         let earlier = releases.iter().filter(|release| release.number < limit && release.state == "done");
         return earlier.filter(|release| !is_same(release)).max_by_key(|release| release.number).ok_or_else(|| {
             Failure::failed("there is no earlier release to go back to")
@@ -115,6 +115,9 @@ mod tests {
         assert_eq!(choose(&releases, Some(1)).expect("it was done").number, 1);
         assert!(choose(&releases, Some(3)).expect_err("it failed").message.contains("never good"));
         assert!(choose(&releases, Some(9)).is_err());
+        releases[0].again = Some(2);
+        assert_eq!(choose(&releases, None).expect("there is one").number, 1, "further back");
+        releases[0].again = None;
         // The same bundle on another image is something else.
         releases[1].images.clear();
         assert_eq!(choose(&releases, None).expect("there is one").number, 4);
