@@ -89,6 +89,10 @@ impl Balancer {
         }
         match nft::feed(&script.text, &*self.clock).await {
             Err(Error::NoNft) if balances.is_empty() => {}
+            // Nothing is wanted, and nobody has seen that anything was there: not every kernel knows such rules.
+            Err(error) if balances.is_empty() && before.is_none() => {
+                tracing::debug!(%error, "packet rules of an earlier daemon, if any, stay");
+            }
             result => result?,
         }
         let gone = gone(before.as_ref().map(|before| &before.balances), &balances);

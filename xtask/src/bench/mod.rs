@@ -149,7 +149,7 @@ fn section(entries: &[&Entry]) -> Option<(&'static str, &'static str)> {
         )),
         [only] if only.name == "docker" => Some((
             "Docker",
-            "Mainstay, docker-compose and the Engine alone on one Docker Engine, in one run and in turn. docker-compose's health\nchecks ask every 200 ms: the Engine has no start_interval, and would ask for the first time after 5 s.\n\nBetween services the edge, which spreads requests, is one more hop of HTTP on the same two cores. Looked at on 2026-11-27 with the same load: direct, a\nrequest costs 30 µs of processor time (nginx 16.5, wrk 13.8); the edge adds 33 µs, two thirds of it in the kernel (`perf record`:\nwritev 46 %, epoll 14 %, recv 7 %). So 0.48 of direct is the most that two busy cores can give; a service that computes for a\nmillisecond a request loses 3 %. With `balance: connections` the kernel leads each connection, and nothing stands between.",
+            "Mainstay, docker-compose and the Engine alone on one Docker Engine, in one run and in turn. docker-compose's health\nchecks ask every 200 ms: the Engine has no start_interval, and would ask for the first time after 5 s.\n\nBetween services the edge, which spreads requests, is one more hop of HTTP on the same two cores. Looked at on 2026-11-27 with the same load: direct, a\nrequest costs 30 µs of processor time (nginx 16.5, wrk 13.8); the edge adds 33 µs, two thirds of it in the kernel (`perf record`:\nwritev 46 %, epoll 14 %, recv 7 %). So about half of direct is the most that two busy cores can give; a service that computes for a\nmillisecond a request loses 3 %. With `balance: connections` the kernel leads each connection, and nothing stands between.",
         )),
         _ => None,
     }
