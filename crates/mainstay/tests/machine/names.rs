@@ -151,7 +151,8 @@ fn a_port_that_nobody_wrote_down_is_reached_by_name_over_tcp_and_udp() {
     assert_eq!(ask(&yard, "caller", "echo", 9000), "version 2");
     // Whoever never pauses is led to the next release as well.
     let last = lines.last().unwrap();
-    assert_eq!(last, "version 2: 200");
+    let number = last.strip_prefix("version 2: ").and_then(|number| number.parse::<u32>().ok());
+    assert!(number.is_some_and(|number| number > 150), "{last}");
     assert!(talk.wait().unwrap().success());
 }
 
