@@ -101,7 +101,10 @@ impl Balancer {
         if !balances.is_empty() {
             self.tasks.blocking("switch forwarding on", rules::forward).await??;
         }
-        self.forget(gone).await?;
+        if let Err(error) = self.forget(gone).await {
+            // Only who speaks UDP without a pause notices, and no release waits for a kernel that cannot tell.
+            tracing::warn!(%error, "flows over UDP may still lead to replicas that are gone");
+        }
         *state = Some(State { balances, script, seen_at: None });
         Ok(())
     }
